@@ -1,0 +1,1 @@
+"""The provider room: everything the outside speaks, and nothing of ledger, service or notebook."""

@@ -1,0 +1,1 @@
+"""The simulated provider: a real HTTP server on loopback that charges, makes media, calls back and misbehaves."""

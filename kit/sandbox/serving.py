@@ -1,0 +1,68 @@
+"""Owns how a finished file, or a spoiled one, leaves over HTTP; it must not know jobs beyond their plan."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response, StreamingResponse
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from starlette.types import Receive, Scope, Send
+
+__all__ = ["HangUp", "Truncated", "gone", "serve"]
+
+SLOW_BYTES_S = 32_000
+_ERROR_PAGE = "<!doctype html><title>502 Bad Gateway</title><h1>502 Bad Gateway</h1><p>The origin did not answer.</p>"
+
+
+class HangUp(Response):
+    """No answer at all: the connection ends."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Cut the connection that the request came on."""
+        scope["state"]["transport"].abort()
+        while (await receive())["type"] != "http.disconnect":
+            continue
+
+
+class Truncated(Response):
+    """A file that announces its whole length and ends in the middle."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send half of the body, then cut the connection."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": bytes(self.body)[: len(self.body) // 2], "more_body": True})
+        scope["state"]["transport"].close()  # flushes what was written, where abort() would drop it
+        while (await receive())["type"] != "http.disconnect":
+            continue
+
+
+def gone() -> Response:
+    """Return what a link past its retention, or one that never was, answers."""
+    return PlainTextResponse("Not Found", status_code=404)
+
+
+def serve(path: Path, media_type: str, *, spoilt: str | None) -> Response:
+    """Return the file at `path` with Range support, or what `spoilt` names (kit.sandbox.faults.WORDS["media"])."""
+    if spoilt == "expired":
+        return gone()
+    if spoilt == "forbidden":
+        return PlainTextResponse("error code: 1010", status_code=403)
+    if spoilt == "html":
+        return HTMLResponse(_ERROR_PAGE)
+    if spoilt == "truncated":
+        return Truncated(path.read_bytes(), media_type=media_type)
+    if spoilt == "slow":
+        length = {"Content-Length": str(path.stat().st_size)}
+        return StreamingResponse(_drip(path.read_bytes()), media_type=media_type, headers=length)
+    return FileResponse(path, media_type=media_type)
+
+
+async def _drip(content: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), SLOW_BYTES_S // 10):
+        yield content[start : start + SLOW_BYTES_S // 10]
+        await asyncio.sleep(0.1)

@@ -1,0 +1,1 @@
+"""The background process: owns what must not stop, and knows nothing of notebooks."""

@@ -1,0 +1,59 @@
+"""Owns the command line of the service: `--launch` starts it apart and exits, without it this is the service."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from kit.service.process import detach_and_run
+from kit.settings import state_folder, switch
+
+
+def main() -> int:
+    """Run the launcher or the service; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m kit.service", description=__doc__)
+    parser.add_argument("--area", type=Path, required=True, help="the half of the data folder to serve")
+    parser.add_argument("--launch", action="store_true", help="start the service in a session of its own and exit")
+    options = parser.parse_args()
+    if options.launch:
+        detach_and_run(options.area)
+        return 0
+    return serve(options.area.resolve())
+
+
+def serve(area: Path) -> int:
+    """Serve one area; return 0 also where another service already does."""
+    state = state_folder(area)
+    lock = FileLock(state / "service.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return 0  # two kernels connected at the same moment: the other one's service is the one
+    try:
+        _log_to(area / "logs" / "service.log")
+        from kit.service.service import Service
+
+        service = Service(area, state, idle_s=60 * float(switch("KIT_IDLE_MINUTES") or 30))
+        asyncio.run(service.run())
+    finally:
+        lock.release()
+    return 0
+
+
+def _log_to(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = RotatingFileHandler(path, maxBytes=2_000_000, backupCount=2, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    for chatty in ("httpx", "httpcore", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

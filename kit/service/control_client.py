@@ -1,0 +1,120 @@
+"""Owns the kernel's side of the control port: commands out, events in; it knows no task and no widget."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from kit.errors import KitError, ServiceError
+from kit.service.record import ServiceRecord
+
+__all__ = ["Control"]
+
+
+class Control:
+    """Commands to one running service; safe to share between threads."""
+
+    def __init__(self, record: ServiceRecord) -> None:
+        self.record = record
+        self._http = httpx.Client(
+            base_url=f"http://127.0.0.1:{record.control_port}",
+            headers={"Authorization": f"Bearer {record.control_token}"},
+            timeout=httpx.Timeout(30, connect=2),
+            trust_env=False,
+        )
+        self._line: socket.socket | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"Control(port={self.record.control_port})"
+
+    def hello(self) -> dict[str, Any]:
+        """Return version, area, open providers and the number of attached kernels."""
+        return self._ask("GET", "/hello")
+
+    def open_provider(
+        self, name: str, *, key: str | None, speed: float | None, webhook_key: str | None
+    ) -> dict[str, Any]:
+        """Make the service ready for a provider (its local program started); return base URL, reach and badge."""
+        asked = {"name": name, "key": key, "speed": speed, "webhook_key": webhook_key}
+        return self._ask("POST", "/providers", asked, timeout=60)
+
+    def submit(self, **asked: Any) -> dict[str, Any]:
+        """Record an intent and send it; return ``{"id", "earlier"}`` once the intent is durable."""
+        return self._ask("POST", "/tasks", asked)
+
+    def command(self, id: str, verb: str) -> dict[str, Any]:
+        """Run one verb (refresh, confirm, forget, save) on a task."""
+        return self._ask("POST", f"/tasks/{id}/{verb}")
+
+    def mint_url(self, kind: str, provider: str) -> dict[str, Any]:
+        """Return ``{"id", "url"}`` of a fresh listen-only callback URL."""
+        return self._ask("POST", "/urls", {"kind": kind, "provider": provider})
+
+    def credits(self, provider: str) -> float:
+        """Return the balance that the provider reports."""
+        return float(self._ask("GET", f"/credits/{provider}")["credits"])
+
+    def shutdown(self) -> None:
+        """Ask the service to end; it finishes what it is writing and then exits."""
+        self._ask("POST", "/shutdown")
+
+    def media_url(self, id: str, role: str, index: int) -> str:
+        """Return the loopback URL under which the browser can play one saved file."""
+        return f"http://127.0.0.1:{self.record.control_port}/media/{self.record.media_token}/{id}/{role}/{index}"
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Yield events for as long as the connection lives; holding it open is being attached.
+
+        The first event is ``{}``: from then on this kernel is attached. The generator ends when the service ends or
+        `close` is called, from whichever thread.
+        """
+        try:
+            with self._http.stream("GET", "/events", timeout=httpx.Timeout(None, connect=2)) as answer:
+                self._line = answer.extensions["network_stream"].get_extra_info("socket")
+                if self._closed:
+                    return
+                yield {}
+                for line in answer.iter_lines():
+                    if line:
+                        yield json.loads(line)
+        except httpx.HTTPError:
+            return  # the service ended; whoever listens decides whether to attach again
+        finally:
+            self._line = None
+
+    def close(self) -> None:
+        """Detach and drop the connections; the service goes on."""
+        self._closed = True
+        line = self._line
+        if line is not None:  # a thread may be reading from it: only a shutdown wakes that thread
+            with contextlib.suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
+        else:
+            self._http.close()
+
+    def _ask(self, method: str, path: str, body: Any = None, *, timeout: float = 30) -> dict[str, Any]:
+        try:
+            answer = self._http.request(method, path, json=body, timeout=httpx.Timeout(timeout, connect=2))
+        except httpx.HTTPError as reason:
+            raise ServiceError(
+                f"The background service did not answer ({type(reason).__name__}). Nothing is lost: what it accepted "
+                "is in the ledger. Connect again with kit.connect()."
+            ) from reason
+        if answer.status_code >= 400:
+            raise _refusal(answer)
+        result: dict[str, Any] = answer.json()
+        return result
+
+
+def _refusal(answer: httpx.Response) -> KitError:
+    try:
+        sentence = str(answer.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        sentence = f"The background service answered {answer.status_code} without a reason; see its log."
+    return ServiceError(sentence)

@@ -1,0 +1,144 @@
+"""Owns asking: one details request at a time for each task, when a callback says so or when its time has come."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from kit.errors import ProviderError
+from kit.ledger.facts import Details
+from kit.ledger.fold import TaskState
+from kit.provider.wire import redact
+from kit.service.hub import Hub
+from kit.service.providers import OpenProvider, Providers
+
+__all__ = ["Cause", "Poller"]
+
+_log = logging.getLogger(__name__)
+
+Cause = Literal["callback", "poll", "submit", "person"]
+
+FIRST_POLL = 0.4  # of the interval: 12 s of 30, as the quickstart pages wait before they ask at all
+SHORTEST_GAP_S = 5.0  # between two requests for one task, however many deliveries ask for one (promise P19)
+LONGEST_GAP_S = 300.0
+OLD_AFTER_S = 3600.0  # a task pending for longer is asked for at the longest gap
+
+
+@dataclass
+class _Appointment:
+    due: float
+    cause: Cause
+    asked_at: float = float("-inf")
+    failures: int = 0
+
+
+class Poller:
+    """Keeps one appointment for each unfinished task and keeps it, so that what a callback never says is found."""
+
+    def __init__(self, hub: Hub, providers: Providers) -> None:
+        self._hub, self._providers = hub, providers
+        self._appointments: dict[str, _Appointment] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
+        self._last_bodies: dict[str, tuple[int, str]] = {}
+
+    def follow(self, id: str) -> None:
+        """Begin to poll a task that was sent or found at start; tasks that cannot be asked for are left alone."""
+        state = self._hub.states[id]
+        provider = self._providers.get(state.provider)
+        if provider is None or not _askable(state):
+            return
+        self._appointments.setdefault(id, _Appointment(time.monotonic() + FIRST_POLL * provider.poll_s, "poll"))
+        self._changed.set()
+
+    def ask_soon(self, id: str, cause: Cause) -> None:
+        """Bring the appointment of a task forward to now, or to the end of the shortest gap."""
+        state = self._hub.states[id]
+        provider = self._providers.get(state.provider)
+        if provider is None or not state.task_id:
+            return
+        appointment = self._appointments.setdefault(id, _Appointment(float("inf"), cause))
+        due = max(time.monotonic(), appointment.asked_at + SHORTEST_GAP_S / provider.speed)
+        if due < appointment.due:
+            appointment.due, appointment.cause = due, cause
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Keep the appointments until cancelled."""
+        while True:
+            self._changed.clear()
+            now = time.monotonic()
+            for id in [i for i, a in self._appointments.items() if a.due <= now and i not in self._asking]:
+                self._asking[id] = asyncio.create_task(self._keep(id))
+            waiting = [a.due for i, a in self._appointments.items() if i not in self._asking]
+            pause = min([d - time.monotonic() for d in waiting], default=60.0)
+            try:
+                await asyncio.wait_for(self._changed.wait(), max(0.0, min(pause, 60.0)))
+            except TimeoutError:
+                continue
+
+    async def close(self) -> None:
+        """Break off what is being asked; nothing is lost, the next start asks again."""
+        for task in self._asking.values():
+            task.cancel()
+        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+
+    async def _keep(self, id: str) -> None:
+        appointment = self._appointments[id]
+        cause, appointment.due, appointment.asked_at = appointment.cause, float("inf"), time.monotonic()
+        try:
+            await self._ask(id, cause)
+            appointment.failures = 0
+        except ProviderError as reason:
+            appointment.failures += 1
+            _log.warning("asking for %s failed (%d in a row): %s", id, appointment.failures, reason)
+        except Exception:  # one task's trouble must not end the polling of the others; it is asked for again
+            appointment.failures += 1
+            _log.exception("asking for %s broke off", id)
+        finally:
+            self._asking.pop(id, None)
+            self._next(id, appointment)
+            self._changed.set()
+
+    def _next(self, id: str, appointment: _Appointment) -> None:
+        state = self._hub.states[id]
+        provider = self._providers.get(state.provider)
+        if provider is None or not _askable(state):
+            if appointment.due == float("inf"):
+                self._appointments.pop(id, None)
+                self._last_bodies.pop(id, None)
+            return
+        due = time.monotonic() + _gap(state, provider, appointment.failures)
+        if due < appointment.due:
+            appointment.due, appointment.cause = due, "poll"
+
+    async def _ask(self, id: str, cause: Cause) -> None:
+        state = self._hub.states[id]
+        provider = self._providers.get(state.provider)
+        if provider is None or not state.task_id:
+            return
+        answer = await provider.client.details(state.kind, state.task_id)
+        body = redact(answer.body)
+        if self._last_bodies.get(id) == (answer.http_status, body) and cause != "person":
+            return  # nothing new was said, so there is no new fact
+        await self._hub.record(
+            Details(task=id, at=datetime.now(UTC), http_status=answer.http_status, body=body, cause=cause)
+        )
+        self._last_bodies[id] = (answer.http_status, body)
+
+
+def _askable(state: TaskState) -> bool:
+    return bool(state.task_id) and not state.final
+
+
+def _gap(state: TaskState, provider: OpenProvider, failures: int) -> float:
+    """Return the seconds to the next poll: the provider's interval, longer after failures and for old tasks."""
+    age = (datetime.now(UTC) - state.submitted_at).total_seconds() if state.submitted_at else 0.0
+    longest = max(LONGEST_GAP_S / provider.speed, provider.poll_s)
+    gap = min(provider.poll_s * 2.0**failures, longest) if age < OLD_AFTER_S else longest
+    return gap * random.uniform(0.9, 1.1)

@@ -1,0 +1,67 @@
+"""Owns the service record: what a kernel must know to find and trust a running service."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+__all__ = ["ServiceRecord", "kit_version", "write_private"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceRecord:
+    """What a kernel needs to find and trust the service of one area; kept at 0600 in the state folder."""
+
+    pid: int
+    create_time: float
+    version: str
+    area: str
+    control_port: int
+    control_token: str
+    media_token: str
+    public_port: int
+
+    def __repr__(self) -> str:
+        return f"ServiceRecord(pid={self.pid}, area={self.area!r})"
+
+    def write(self, state: Path) -> None:
+        """Publish the record in one step, readable by its owner alone."""
+        write_private(state / "service.json", asdict(self))
+
+    @classmethod
+    def read(cls, state: Path) -> ServiceRecord | None:
+        """Return the record, or None where there is none or it cannot be read."""
+        try:
+            return cls(**json.loads((state / "service.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def alive(self) -> bool:
+        """Tell whether the process that wrote this record still runs (pid and create time agree)."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.create_time) < 2
+            return bool(same and process.status() != psutil.STATUS_ZOMBIE)
+        except psutil.Error:
+            return False
+
+
+def kit_version() -> str:
+    """Return the installed version of the kit."""
+    try:
+        return metadata.version("callboard")
+    except metadata.PackageNotFoundError:  # run from a source tree that was not installed
+        return "0+source"
+
+
+def write_private(path: Path, values: object) -> None:
+    """Write JSON to `path` atomically with mode 0600."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        json.dump(values, file)
+    part.replace(path)

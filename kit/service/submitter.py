@@ -1,0 +1,186 @@
+"""Owns the way of a submission out: intent and callback URL durable first, then one request, then its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from kit.errors import ServiceError
+from kit.ledger.facts import Answer, Departure, Intent, new_id, request_key
+from kit.ledger.fold import TaskState
+from kit.ledger.store import MintedUrl
+from kit.provider.kinds import kind_named
+from kit.provider.profiles import Profile, profile_named
+from kit.provider.wire import SubmitAnswer, check_params
+from kit.service.callbacks import PREFIX, secret_hash
+from kit.service.hub import Hub
+from kit.service.providers import OpenProvider, Providers
+
+__all__ = ["Submitter", "Wish"]
+
+_log = logging.getLogger(__name__)
+
+NOWHERE = "https://localhost/callboard-polls-instead"  # the field may not be empty (provider-api 10, OBS)
+LISTEN_DAYS = 1
+Origin = Literal["here", "adopted", "elsewhere"]
+OUTCOME_UNKNOWN = SubmitAnswer(outcome="unknown", task_id=None, code=None, message=None, http_status=None, body="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What a notebook asks for, before it is an intent."""
+
+    provider: str
+    kind: str
+    params: dict[str, Any]
+    again: bool = False
+    save: bool = True
+    title: str | None = None
+    task_id: str | None = None  # adopt this task of the provider instead of buying one
+
+
+class Submitter:
+    """Turns wishes into tasks, each sent at most once."""
+
+    def __init__(self, hub: Hub, providers: Providers, *, public_port: Callable[[], int]) -> None:
+        self._hub, self._providers, self._public_port = hub, providers, public_port
+        self._sending: set[asyncio.Task[None]] = set()
+        self._promised: dict[str, str] = {}  # request keys whose intent is on its way to the disk
+
+    async def take(self, wish: Wish) -> tuple[str, bool]:
+        """Return (our id, whether an earlier task answers the wish); the intent is durable on return."""
+        profile = profile_named(wish.provider)
+        params = check_params(wish.kind, profile.dialect, wish.params) if wish.task_id is None else wish.params
+        key = request_key(wish.provider, wish.kind, params if wish.task_id is None else {"task_id": wish.task_id})
+        if not wish.again and (known := self._known(key, wish)):
+            return known, True
+        return await self._begin(wish, profile, params, key), False
+
+    async def mint(self, kind: str, provider: str) -> tuple[str, str]:
+        """Return (our id, URL) of a listen-only callback URL; what arrives there is one unconfirmed row."""
+        profile = profile_named(provider)
+        kind_named(kind)
+        intent = self._intent(Wish(provider=provider, kind=kind, params={}), profile, {}, "", origin="elsewhere")
+        secret, url = self._new_url(intent, profile, listen_only=True)
+        await self._hub.record(intent, urls=[url])
+        return intent.task, f"{self._public_base()}{PREFIX}{secret}"
+
+    async def recover(self) -> None:
+        """Mark as unknown what had left when the service ended; it is never sent again by itself."""
+        for state in [s for s in self._hub.states.values() if s.status == "submitting"]:
+            await self._hub.record(_answer_fact(state.id, OUTCOME_UNKNOWN, None))
+
+    async def close(self) -> None:
+        """Wait until every request that has left is answered and recorded."""
+        await asyncio.gather(*self._sending, return_exceptions=True)
+
+    def _known(self, key: str, wish: Wish) -> str | None:
+        if key in self._promised:
+            return self._promised[key]
+        state = self._hub.earlier(key)
+        if state is None and wish.task_id is not None:
+            state = self._hub.by_task_id(wish.provider, wish.task_id, besides="")
+        return state.id if state else None
+
+    async def _begin(self, wish: Wish, profile: Profile, params: dict[str, Any], key: str) -> str:
+        provider = self._providers.get(wish.provider)
+        if provider is None:
+            raise ServiceError(f"{wish.provider} is not open in the service; connect again: kit.connect().")
+        origin: Origin = "here" if wish.task_id is None else "adopted"
+        intent = self._intent(wish, profile, params, key, origin=origin)
+        self._promised[key] = intent.task
+        try:
+            await self._send_or_adopt(intent, provider, params)
+        finally:
+            self._promised.pop(key, None)
+        return intent.task
+
+    async def _send_or_adopt(self, intent: Intent, provider: OpenProvider, params: dict[str, Any]) -> None:
+        if intent.origin == "adopted":
+            await self._hub.record(intent)
+            return
+        callback_url, urls = NOWHERE, []
+        if provider.profile.reach != "none":
+            secret, url = self._new_url(intent, provider.profile, listen_only=False)
+            callback_url, urls = f"{self._public_base()}{PREFIX}{secret}", [url]
+        await self._hub.record(intent, Departure(task=intent.task, at=datetime.now(UTC)), urls=urls)
+        sending = asyncio.create_task(self._send(intent, provider, params, callback_url))
+        self._sending.add(sending)
+        sending.add_done_callback(self._sending.discard)
+
+    async def _send(self, intent: Intent, provider: OpenProvider, params: dict[str, Any], callback_url: str) -> None:
+        try:
+            answer = await provider.client.submit(intent.kind, params, callback_url)
+        except Exception:  # whatever went wrong, the request may have left: the outcome is unknown, and that is kept
+            _log.exception("submitting %s broke off", intent.task)
+            answer = OUTCOME_UNKNOWN
+        known = self._already_ours(intent, answer) if answer.outcome == "duplicate" else None
+        await self._hub.record(_answer_fact(intent.task, answer, known.id if known else None))
+
+    def _already_ours(self, intent: Intent, answer: SubmitAnswer) -> TaskState | None:
+        """Return the row that holds what the provider calls a duplicate (provider-api 1.5)."""
+        if answer.task_id:
+            return self._hub.by_task_id(intent.provider, answer.task_id, besides=intent.task)
+        keys = kind_named(intent.kind).dedup
+        twins = (
+            s
+            for s in self._hub.states.values()
+            if (s.provider, s.kind) == (intent.provider, intent.kind)
+            and s.id != intent.task
+            and s.task_id
+            and all(s.params.get(k) == intent.params.get(k) for k in keys)
+        )
+        return next(twins, None) if keys else None
+
+    def _intent(self, wish: Wish, profile: Profile, params: dict[str, Any], key: str, *, origin: Origin) -> Intent:
+        return Intent(
+            task=new_id(),
+            at=datetime.now(UTC),
+            kind=wish.kind,
+            provider=wish.provider,
+            dialect=profile.dialect,
+            params=params,
+            request_key=key,
+            title=wish.title,
+            parent_task_id=params.get("task_id"),
+            audio_id=params.get("audio_id"),
+            origin=origin,
+            task_id=wish.task_id,
+            save=wish.save,
+        )
+
+    def _new_url(self, intent: Intent, profile: Profile, *, listen_only: bool) -> tuple[str, MintedUrl]:
+        secret = secrets.token_urlsafe(24)
+        url = MintedUrl(
+            secret_hash=secret_hash(secret),
+            task=intent.task,
+            kind=intent.kind,
+            provider=intent.provider,
+            dialect=profile.dialect,
+            listen_only=listen_only,
+            created_at=intent.at,
+            expires_at=intent.at + timedelta(days=LISTEN_DAYS) if listen_only else None,
+        )
+        return secret, url
+
+    def _public_base(self) -> str:
+        return f"http://127.0.0.1:{self._public_port()}"
+
+
+def _answer_fact(id: str, answer: SubmitAnswer, known_as: str | None) -> Answer:
+    return Answer(
+        task=id,
+        at=datetime.now(UTC),
+        outcome=answer.outcome,
+        task_id=answer.task_id,
+        code=answer.code,
+        message=answer.message,
+        http_status=answer.http_status,
+        body=answer.body,
+        known_as=known_as,
+    )

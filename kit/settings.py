@@ -1,0 +1,147 @@
+"""Owns the environment: the data folder, the keys and the few switches; secrets here do not print.
+
+No other module reads the environment. Every name it reads is a field of `NAMES`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from kit.errors import SettingsError
+
+__all__ = ["NAMES", "Secret", "data_folder", "key_for", "state_folder", "switch"]
+
+NAMES = {
+    "KIT_DATA_DIR": "the data folder (default: data/runtime of the callboard project, else ~/callboard)",
+    "KIT_STATE_DIR": "where tokens, pids and the service record live (default: the platform's state folder)",
+    "KIT_PROVIDER": "the profile that connect() uses when none is named (default: sandbox)",
+    "KIT_SPEED": "how many times faster than life the sandbox works and is polled (default: 20)",
+    "KIT_IDLE_MINUTES": "minutes without kernel and without work after which the service ends (default: 30)",
+    "SUNOAPI_KEY": "the API key for sunoapi.org",
+    "KIE_API_KEY": "the API key for kie.ai",
+    "KIE_WEBHOOK_KEY": "kie.ai's webhook HMAC key, where callback signatures are switched on",
+}
+
+
+class Secret:
+    """A value that never prints; `reveal()` is the only way to read it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the value itself; call it only where it leaves for its one destination."""
+        return self._value
+
+    def fingerprint(self) -> str:
+        """Return eight hex digits that tell two secrets apart and lead back to neither."""
+        return hashlib.sha256(b"callboard:" + self._value.encode()).hexdigest()[:8]
+
+    def __repr__(self) -> str:
+        return "Secret('…')"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self.fingerprint() == other.fingerprint()
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint())
+
+
+def switch(name: str) -> str | None:
+    """Return the setting called `name` from the environment or `.env`, stripped; None where unset or empty."""
+    if name not in NAMES:
+        raise KeyError(f"{name} is not a documented setting; see kit.settings.NAMES")
+    value = os.environ.get(name) or _dotenv().get(name) or ""
+    return value.strip() or None
+
+
+def key_for(variable: str, provider: str) -> Secret:
+    """Return the API key held by `variable`; raise `SettingsError` with the next step where there is none."""
+    value = switch(variable)
+    if value is None:
+        raise SettingsError(
+            f"{provider} needs an API key and {variable} is not set. Put a line {variable}=... into a file named .env "
+            "beside your notebook (or set it in the environment) and connect again. "
+            "To go on without an account: kit.connect()."
+        )
+    return Secret(value)
+
+
+def data_folder(explicit: str | os.PathLike[str] | None = None) -> Path:
+    """Return the data folder: argument, else KIT_DATA_DIR, else the project's data/runtime, else ~/callboard."""
+    chosen = explicit or switch("KIT_DATA_DIR")
+    folder = Path(chosen).expanduser() if chosen else _project_runtime() or Path.home() / "callboard"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as reason:
+        raise SettingsError(
+            f"The data folder {str(folder)!r} cannot be made ({reason.strerror}). Name one that can be written: "
+            "kit.connect(data='~/callboard') or KIT_DATA_DIR."
+        ) from reason
+    return folder.resolve()
+
+
+def state_folder(home: Path) -> Path:
+    """Return the private folder (0700) that holds the service record of the data folder `home`."""
+    from platformdirs import user_state_path
+
+    root = Path(switch("KIT_STATE_DIR") or user_state_path("callboard", appauthor=False))
+    folder = root / hashlib.sha256(str(home).encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if sys.platform != "win32":
+        folder.chmod(0o700)
+    return folder
+
+
+@dataclass(frozen=True)
+class _Dotenv:
+    path: Path
+    stamp: float
+    values: dict[str, str | None]
+
+
+_read: _Dotenv | None = None
+
+
+def _dotenv() -> dict[str, str | None]:
+    """Return the nearest `.env` above the working folder, read again only when it changes."""
+    global _read
+    path = next((p for folder in _upwards() if (p := folder / ".env").is_file()), None)
+    if path is None:
+        return {}
+    stamp = path.stat().st_mtime
+    if _read is None or (_read.path, _read.stamp) != (path, stamp):
+        from dotenv import dotenv_values
+
+        _read = _Dotenv(path, stamp, dict(dotenv_values(path)))
+    return _read.values
+
+
+def _project_runtime() -> Path | None:
+    for folder in _upwards():
+        project = folder / "pyproject.toml"
+        if project.is_file() and _project_name(project) == "callboard":
+            return folder / "data" / "runtime"
+    return None
+
+
+def _project_name(path: Path) -> str | None:
+    try:
+        name = tomllib.loads(path.read_text(encoding="utf-8")).get("project", {}).get("name")
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return None
+    return name if isinstance(name, str) else None
+
+
+def _upwards() -> list[Path]:
+    here = Path.cwd()
+    return [here, *here.parents]
