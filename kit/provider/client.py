@@ -116,6 +116,8 @@ class ProviderClient:
             message = f"the request left and no answer came ({type(reason).__name__}); a task may have been created"
             return SubmitAnswer("unknown", message=message), False
         answer = parse_submit(kind, self.dialect, status, body, secrets=self._secrets())
+        if answer.code is None:  # the host's edge, not the provider: there 429 is a rate limit in every dialect
+            return answer, status == 429
         cause = meaning(kind, self.dialect, "submit", answer.code).cause
         return answer, answer.outcome == "rejected" and cause in ("rate", "busy")
 
@@ -167,7 +169,9 @@ class ProviderClient:
 
     def _rate_limited(self, status: int, body: bytes) -> bool:
         root = load(body).value
-        code = whole(root.get("code")) if isinstance(root, dict) else None
+        if not isinstance(root, dict):
+            return status == 429
+        code = whole(root.get("code"))
         code = status if code is None else code
         return meaning("", self.dialect, "submit", code).cause in ("rate", "busy")
 
@@ -176,7 +180,9 @@ class ProviderClient:
             kwargs["headers"] = {"Content-Type": "application/json"}
         async with self._http.stream(method, self.base_url + path, **kwargs) as response:
             body = bytearray()
-            async for chunk in response.aiter_raw():
+            # Raw, so that a compressed bomb is unpacked under a cap; a stand-in's answer may be read already.
+            chunks = response.aiter_bytes() if response.is_stream_consumed else response.aiter_raw()
+            async for chunk in chunks:
                 body += chunk
                 if len(body) > MAX_BODY:  # one byte more tells the reader that it was cut
                     break

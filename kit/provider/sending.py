@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -74,14 +73,15 @@ def _checked(param: Param, dialect: Dialect, given: Mapping[str, Any]) -> Any:
     return _text(param, value, param.limit(dialect, model if isinstance(model, str) else None), model)
 
 
-def _number(param: Param, value: object) -> float | int:
-    low, high = param.minimum, param.maximum
-    expected = f"a number from {low:g} to {high:g} with at most two decimals"
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+def _number(param: Param, value: Any) -> float | int:
+    low, high = param.minimum or 0, param.maximum or 0
+    real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    # The comparison comes first: it refuses NaN, infinity and integers that no float can hold.
+    if not real or not low <= value <= high or abs(round(value, 2) - value) > 1e-9:
+        expected = f"a number from {low:g} to {high:g} with at most two decimals"
         raise InvalidInput(param.name, value, expected, param.example)
-    if (low is not None and value < low) or (high is not None and value > high) or abs(round(value, 2) - value) > 1e-9:
-        raise InvalidInput(param.name, value, expected, param.example)
-    return round(value, 2)
+    rounded: float | int = round(value, 2)
+    return rounded
 
 
 def _text(param: Param, value: object, limit: int | None, model: object) -> str:

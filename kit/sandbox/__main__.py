@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import secrets
 import signal
@@ -32,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     folder: Path = asked.folder or settings.data_folder() / "sandbox" / f"provider-{asked.dialect}"
     folder.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(level=logging.WARNING)
     try:
         with FileLock(folder / ".lock", timeout=0):
             return _serve(asked, folder)
@@ -55,7 +57,10 @@ def _serve(asked: argparse.Namespace, folder: Path) -> int:
         token=token,
         speed=asked.speed,
         rules=Rules(key=asked.key, tell_duplicates=not asked.silent_duplicates),
-        manners=Manners(webhook_key=asked.webhook_key or None if asked.dialect == "kie" else None),
+        manners=Manners(
+            gaps_s=asked.retry_gaps,
+            webhook_key=(asked.webhook_key or None) if asked.dialect == "kie" else None,
+        ),
     )
     server = Server(app, on_listening=lambda: _announce({"base_url": base, **told}, asked))
     if asked.until_stdin_closes:
@@ -114,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--speed", type=_speed, help="how many times faster than life it works; unset keeps the folder's, first 20")
     add("--key", default="sandbox-key", help="the API key that clients must send")
     add("--webhook-key", default="sandbox-webhook-key", help="signs kie callbacks; empty for no signature")
+    add("--retry-gaps", type=_gaps, default="2,4,8", help="seconds before each retry of a callback")
     add("--admin-token-file", type=Path, help="file with the token for /_sandbox; made (0600) where it is missing")
     add("--silent-duplicates", action="store_true", help="leave the existing task's id out of a duplicate's answer")
     add("--until-stdin-closes", action="store_true", help="end when standard input reaches its end")
@@ -126,6 +132,13 @@ def _speed(text: str) -> float:
     if not 0.001 <= value <= 100_000:
         raise argparse.ArgumentTypeError("expected a number from 0.001 to 100000, for example 20")
     return value
+
+
+def _gaps(text: str) -> tuple[float, ...]:
+    gaps = tuple(float(gap) for gap in text.split(",") if gap)
+    if not all(0 <= gap <= 3600 for gap in gaps):
+        raise argparse.ArgumentTypeError("expected seconds from 0 to 3600 with commas between, for example 2,4,8")
+    return gaps
 
 
 if __name__ == "__main__":

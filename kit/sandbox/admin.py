@@ -27,6 +27,7 @@ class Sandbox:
     - `details`: "outage", "null", "no_link" for `answers` requests.
     - `submit`: "rate_limited", "no_credits", "lost_answer", or a code documented for submitting the kind.
     - `task_id`: the id the next job gets, so that a documented body can be replayed.
+    - `answers` is 3 unless you say otherwise.
     """
 
     def __init__(self, base_url: str, token: str | Secret) -> None:

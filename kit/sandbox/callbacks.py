@@ -55,9 +55,8 @@ class Courier:
         """Begin to deliver what is in the outbox of `job`, unless that is going on already."""
         self._sort(job)
         if job.outbox and job.task_id not in self._rounds:
-            task = asyncio.create_task(self._deliver(job), name=f"callbacks of {job.task_id}")
-            self._rounds[job.task_id] = task
-            task.add_done_callback(lambda _: self._rounds.pop(job.task_id, None))
+            round_ = asyncio.create_task(self._go_round(job), name=f"callbacks of {job.task_id}")
+            self._rounds[job.task_id] = round_
 
     async def close(self) -> None:
         """Stop; what was not delivered stays in its outbox for the next start."""
@@ -78,6 +77,14 @@ class Courier:
         if word == "reordered":
             job.outbox.sort(key=("error", "complete", "first", "text").index)
         self._book.keep(job)
+
+    async def _go_round(self, job: Job) -> None:
+        try:
+            await self._deliver(job)
+        finally:
+            # Here and not in a done callback: one step later a stage posted meanwhile would have found a round that
+            # is over, and would have waited for ever.
+            del self._rounds[job.task_id]
 
     async def _deliver(self, job: Job) -> None:
         while job.outbox:

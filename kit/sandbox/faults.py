@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kit.provider.kinds import Dialect, Kind
     from kit.sandbox.store import Store
 
-__all__ = ["ANY_KIND", "WORDS", "Faults", "Plan", "Wish", "plan_for"]
+__all__ = ["ANSWERS", "ANY_KIND", "WORDS", "Faults", "Plan", "Wish", "plan_for"]
 
 ANY_KIND = "*"
 ANSWERS = 3
@@ -63,7 +63,8 @@ _OTHER_SPELLING = ("video", "wav")
 class Plan:
     """What goes wrong with one job; every field None is a job without faults.
 
-    `answers` says how many answers of the details endpoint, or of each file, are affected before all is well again.
+    `answers` says how many answers of the details endpoint, or of each file, are affected before all is well again;
+    None is `ANSWERS`.
     """
 
     code: int | None = None
@@ -72,12 +73,11 @@ class Plan:
     details: str | None = None
     submit: str | int | None = None
     task_id: str | None = None
-    answers: int = ANSWERS
+    answers: int | None = None
 
     def over(self, under: Plan) -> Plan:
         """Return this plan with `under` where this one says nothing."""
-        said = {name: value for name, value in asdict(self).items() if value is not None and name != "answers"}
-        return replace(under, **said, answers=self.answers)
+        return replace(under, **{name: value for name, value in asdict(self).items() if value is not None})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,5 +189,5 @@ def _check_fit(kind: str, dialect: Dialect, plan: Plan) -> None:
         raise InvalidInput("callbacks", word, f"signatures exist in the kie dialect, not in {dialect}", _example(kind))
     if plan.task_id is not None and (not isinstance(plan.task_id, str) or not plan.task_id):
         raise InvalidInput("task_id", plan.task_id, "a task id of at least one character", _example(kind))
-    if not isinstance(plan.answers, int) or plan.answers < 1:
+    if plan.answers is not None and (not isinstance(plan.answers, int) or plan.answers < 1):
         raise InvalidInput("answers", plan.answers, "how many answers are affected, 1 or more", _example(kind))

@@ -85,6 +85,7 @@ class Files:
         future = self._making.get(file.name)
         if future is None or (future.done() and (future.exception() or not self.path(file).exists())):
             future = asyncio.get_running_loop().run_in_executor(self._pool, self._make, file)
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, also if nobody waits
             self._making[file.name] = future
         return future
 

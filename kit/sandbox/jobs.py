@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kit.errors import SettingsError
 from kit.provider.kinds import KINDS, meaning
 from kit.sandbox.clock import DAY
-from kit.sandbox.faults import Plan
+from kit.sandbox.faults import ANSWERS, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,7 +172,7 @@ class Book:
         """Return whether this answer about `what` is one of those that the job's plan spoils, and count it."""
         job.answered[what] = job.answered.get(what, 0) + 1
         self.keep(job)
-        return job.answered[what] <= job.plan.answers
+        return job.answered[what] <= (job.plan.answers or ANSWERS)
 
     def keep(self, job: Job) -> None:
         """Store what changed in a job."""

@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--launch", action="store_true", help="start the service in a session of its own and exit")
     options = parser.parse_args()
     if options.launch:
-        detach_and_run(options.area)
+        print(detach_and_run(options.area))
         return 0
     return serve(options.area.resolve())
 

@@ -87,6 +87,8 @@ class Control:
             return  # the service ended; whoever listens decides whether to attach again
         finally:
             self._line = None
+            if self._closed:
+                self._http.close()
 
     def close(self) -> None:
         """Detach and drop the connections; the service goes on."""

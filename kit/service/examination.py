@@ -48,7 +48,8 @@ class Verdict:
 
 def examine(path: Path, role: str) -> Verdict:
     """Return the verdict on the file at `path`, which should be of the given role; never raises on its bytes."""
-    head = path.open("rb").read(16)
+    with path.open("rb") as file:
+        head = file.read(16)
     media_type = next((name for name, fits in MAGIC.items() if fits(head)), None)
     if media_type is None or not _fits_role(media_type, role):
         return Verdict(reason=f"not {_wanted(role)}: it begins with {head[:12]!r}")
@@ -57,6 +58,8 @@ def examine(path: Path, role: str) -> Verdict:
             return _image(path, media_type)
         if media_type == "audio/wav":
             _check_riff(path)
+        if media_type == "video/mp4":
+            _check_boxes(path)
         return _sound_or_film(path, media_type)
     except _Unsound as reason:
         return Verdict(media_type=media_type, reason=str(reason))
@@ -108,6 +111,23 @@ def _chunks(path: Path, size: int) -> Iterator[tuple[bytes, int, int]]:
             name, length = struct.unpack("<4sI", file.read(8))
             yield name, position + 8, length
             position += 8 + length + length % 2
+
+
+def _check_boxes(path: Path) -> None:
+    """Follow the outermost boxes of an MP4 to the end of the file; the last one must end there."""
+    size, position = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while position < size:
+            file.seek(position)
+            length = int.from_bytes(file.read(4), "big")
+            if length == 1:  # the real length follows the name, in 64 bits
+                file.seek(position + 8)
+                length = int.from_bytes(file.read(8), "big")
+            if length == 0:  # up to the end, wherever that is
+                return
+            if length < 8 or position + length > size:
+                raise _Unsound(f"cut off: a box at byte {position} should have {length} bytes, the file ends at {size}")
+            position += length
 
 
 def _sound_or_film(path: Path, media_type: str) -> Verdict:

@@ -9,15 +9,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from kit.errors import ServiceError
 from kit.service.control_client import Control
 from kit.service.record import ServiceRecord, kit_version
 from kit.settings import state_folder
 
-__all__ = ["attach", "detach_and_run", "launch", "log_tail", "running"]
+__all__ = ["attach", "await_end", "detach_and_run", "launch", "log_tail", "running"]
 
 _log = logging.getLogger(__name__)
 START_TIMEOUT_S = 30.0
+LOSER_WAITS_S = 5.0
 
 
 def running(area: Path) -> ServiceRecord | None:
@@ -37,13 +40,11 @@ def attach(area: Path, *, timeout: float = START_TIMEOUT_S) -> Control:
     if record is not None and record.version != kit_version():
         _replace_other_version(record, area)
         record = None
-    if record is None:
-        launch(area)
-    return _await_answer(area, timeout)
+    return _await_answer(area, timeout, launch(area) if record is None else None)
 
 
-def launch(area: Path) -> None:
-    """Start the service through a launcher that exits at once, so that it is nobody's child."""
+def launch(area: Path) -> int:
+    """Start the service through a launcher that exits at once, so that it is nobody's child; return its pid."""
     logs = area / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     argv = [sys.executable, "-m", "kit.service", "--launch", "--area", str(area)]
@@ -52,13 +53,14 @@ def launch(area: Path) -> None:
     )
     if done.returncode != 0:
         raise ServiceError(f"The background service could not be launched: {done.stderr.strip()[-500:]}")
+    return int(done.stdout)
 
 
-def detach_and_run(area: Path) -> None:
-    """Start the service proper in a session of its own and return; runs inside the launcher."""
+def detach_and_run(area: Path) -> int:
+    """Start the service proper in a session of its own and return its pid; runs inside the launcher."""
     argv = [sys.executable, "-m", "kit.service", "--area", str(area)]
     with (area / "logs" / "service.out").open("ab") as out:
-        subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, close_fds=True, **_apart())
+        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, close_fds=True, **_apart()).pid
 
 
 def log_tail(area: Path, lines: int = 8) -> str:
@@ -92,10 +94,11 @@ def _replace_other_version(record: ServiceRecord, area: Path) -> None:
     _log.info("restarting the service: it runs %s, this is %s", record.version, kit_version())
     control.shutdown()
     control.close()
-    _await_end(record)
+    await_end(record)
 
 
-def _await_end(record: ServiceRecord, timeout: float = 15.0) -> None:
+def await_end(record: ServiceRecord, timeout: float = 15.0) -> None:
+    """Wait until a service that was told to end has ended; raise `ServiceError` where it does not."""
     deadline = time.monotonic() + timeout
     while record.alive():
         if time.monotonic() > deadline:
@@ -103,9 +106,12 @@ def _await_end(record: ServiceRecord, timeout: float = 15.0) -> None:
         time.sleep(0.05)
 
 
-def _await_answer(area: Path, timeout: float) -> Control:
+def _await_answer(area: Path, timeout: float, launched: int | None) -> Control:
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
+        if launched is not None and not psutil.pid_exists(launched):
+            # It ended: over an error, or because another kernel's service was first and is about to answer.
+            deadline, launched = min(deadline, time.monotonic() + LOSER_WAITS_S), None
         record = running(area)
         if record is not None:
             control = Control(record)
@@ -116,6 +122,6 @@ def _await_answer(area: Path, timeout: float) -> Control:
                 control.close()
         time.sleep(0.05)
     raise ServiceError(
-        f"The background service for {str(area)!r} did not answer within {timeout:.0f} s. Its last lines:\n"
+        f"The background service for {str(area)!r} did not start. Its last lines:\n"
         f"{log_tail(area)}\nConnect again; if it stays silent, look into {str(area / 'logs')!r}."
     )

@@ -220,7 +220,8 @@ class _Server(uvicorn.Server):
 
 def _bind(port: int) -> socket.socket:
     """Return a loopback socket on `port`, or on a free one where that belongs to somebody else."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # The protocol is named because asyncio switches Nagle off only then, which saves 40 ms an answer.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from kit.sandbox.media.dice import dice, pick
-from kit.sandbox.media.lettering import clean, set_text, write_line, write_setting
+from kit.sandbox.media.lettering import set_text, write_line, write_setting
 from kit.sandbox.media.palette import Colour, Palette, choose_palette
+from kit.sandbox.media.words import clean
 
 __all__ = ["LAYOUTS", "cover_bytes", "draw_cover"]
 
@@ -64,7 +65,9 @@ class _Sheet:
         """Return a picture that goes from one colour to another, downwards at 90 degrees."""
         y, x = np.mgrid[0 : self.size, 0 : self.size].astype(np.float32) / np.float32(self.size - 1) - np.float32(0.5)
         turn = np.deg2rad(angle)
-        share = np.clip((x * np.float32(np.cos(turn)) + y * np.float32(np.sin(turn))) + np.float32(0.5), 0, 1)[..., None]
+        share = np.clip((x * np.float32(np.cos(turn)) + y * np.float32(np.sin(turn))) + np.float32(0.5), 0, 1)[
+            ..., None
+        ]
         return _picture(np.array(start, np.float32) * (1 - share) + np.array(end, np.float32) * share)
 
     def draw(self) -> ImageDraw.ImageDraw:
@@ -102,12 +105,13 @@ def _caption(sheet: _Sheet, title: str, style: str, *, top: bool = False, ink: C
     small = set_text(style, face="text", width=0.6 * s, sizes=[round(0.026 * s)], lines=1)
     write_setting(draw, (0.07 * s, 0.91 * s if top else 0.06 * s), small, mix(ink, sheet.palette.ground, 0.15))
     mark = f"CB {int(sheet.rng.integers(100, 999))}"
-    write_line(draw, (0.935 * s, (0.935 if top else 0.082) * s), mark, "text", round(0.026 * s), ink, align="right")
+    place = (0.935 * s, (0.935 if top else 0.082) * s)
+    write_line(draw, place, mark, face="text", size=round(0.026 * s), fill=ink, to_left=True)
 
 
 def _sun(sheet: _Sheet, title: str, style: str) -> None:
     """A low sun cut by bands that widen towards the water."""
-    s, p, rng = sheet.size, sheet.palette, sheet.rng
+    p, rng = sheet.palette, sheet.rng
     horizon = float(rng.uniform(0.55, 0.6))
     x, r = float(rng.uniform(0.42, 0.62)), float(rng.uniform(0.26, 0.31))
     y = horizon - r * 0.45
@@ -137,21 +141,27 @@ def _sun(sheet: _Sheet, title: str, style: str) -> None:
 
 def _tiles(sheet: _Sheet, title: str, style: str) -> None:
     """A board of quarter circles, half circles and dots."""
-    s, p, rng = sheet.size, sheet.palette, sheet.rng
+    p, rng, w = sheet.palette, sheet.rng, sheet.size * _SMOOTH
     rows, columns = 4, 6
     left, top, cell = 0.065, 0.12, 0.87 / columns
     colours = (*p.accents, p.ink, mix(p.ground, p.ink, 0.12))
-    large = sheet.image.resize((s * _SMOOTH,) * 2)
-    draw, w = ImageDraw.Draw(large), s * _SMOOTH
+    large = sheet.image.resize((w, w))
+    draw = ImageDraw.Draw(large)
     for number in range(rows * columns):
         x, y = left + cell * (number % columns), top + cell * (number // columns)
         back, front = (colours[int(i)] for i in rng.permutation(len(colours))[:2])
-        _tile(draw, (x * w, y * w, (x + cell) * w, (y + cell) * w), back, front, p.ground, int(rng.integers(24)))
+        _tile(draw, (x * w, y * w, (x + cell) * w, (y + cell) * w), (back, front, p.ground), int(rng.integers(24)))
     sheet.image = large.reduce(_SMOOTH)
     _caption(sheet, title, style)
 
 
-def _tile(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], back: Colour, front: Colour, ground: Colour, kind: int) -> None:
+def _tile(
+    draw: ImageDraw.ImageDraw,
+    box: tuple[float, float, float, float],
+    colours: tuple[Colour, Colour, Colour],
+    kind: int,
+) -> None:
+    back, front, ground = colours
     x0, y0, x1, y1 = box
     w, turn = x1 - x0, kind % 4
     draw.rectangle(box, fill=back)
@@ -179,13 +189,17 @@ def _ridges(sheet: _Sheet, title: str, style: str) -> None:
     draw, x = ImageDraw.Draw(large), np.linspace(0.1, 0.9, points)
     centre = float(rng.uniform(0.42, 0.6))
     for i in range(lines):
-        bump = np.exp(-(((x - centre) / 0.17) ** 2)) * np.abs(np.convolve(rng.normal(0, 1, points), np.hanning(13), "same"))
+        bump = np.exp(-(((x - centre) / 0.17) ** 2)) * np.abs(
+            np.convolve(rng.normal(0, 1, points), np.hanning(13), "same")
+        )
         base = 0.2 + 0.54 * i / (lines - 1)
         y = base - 0.022 * bump - 0.0016 * np.convolve(rng.normal(0, 1, points), np.hanning(5), "same")
         line = [(float(a) * w, float(b) * w) for a, b in zip(x, y, strict=True)]
         share = i / (lines - 1)
         colour = mix(p.accents[0], p.accents[1], share * 2) if share < 0.5 else mix(p.accents[1], p.ink, share * 2 - 1)
-        draw.polygon([*line, (0.9 * w, (base + 0.03) * w), (0.1 * w, (base + 0.03) * w)], fill=mix(p.ground, p.accents[2], 0.06))
+        draw.polygon(
+            [*line, (0.9 * w, (base + 0.03) * w), (0.1 * w, (base + 0.03) * w)], fill=mix(p.ground, p.accents[2], 0.06)
+        )
         draw.line(line, fill=colour, width=max(2, w // 420), joint="curve")
     sheet.image = large.reduce(_SMOOTH)
     _caption(sheet, title, style)

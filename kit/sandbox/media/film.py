@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from kit.sandbox.media.cover import draw_cover
-from kit.sandbox.media.lettering import clean, set_text, write_line, write_setting
+from kit.sandbox.media.lettering import set_text, write_line, write_setting
 from kit.sandbox.media.palette import Colour
-from kit.sandbox.media.sound import audio_frames, clean_text
+from kit.sandbox.media.sound import audio_frames
 from kit.sandbox.media.tune import SAMPLE_RATE, Tune
+from kit.sandbox.media.words import clean
 
 __all__ = ["video_bytes"]
 
@@ -22,6 +23,7 @@ _Pixels = NDArray[np.uint8]
 _BARS = 44
 _WINDOW = 4096
 _PAPER: Colour = (245, 243, 238)
+_GREY: Colour = (178, 181, 188)
 
 
 def video_bytes(
@@ -40,18 +42,20 @@ def video_bytes(
     """
     width, height = max(160, size[0] // 2 * 2), max(90, size[1] // 2 * 2)
     art = cover or draw_cover(title=title, style=tune.tags, variant=0, seed=tune.title, size=384)
-    stage = _set_stage(tune, (width, height), art.convert("RGB"), clean(title) or "Untitled", author, domain_name)
+    stage = _set_stage(tune, (width, height), art.convert("RGB"), title=title, author=author, domain=domain_name)
     levels = _levels(tune, fps)
     buffer = io.BytesIO()
     # The index gets its room beforehand: about 30 bytes for each frame of picture and of sound (1024 samples).
     room = 8192 + 40 * (len(levels) + len(tune.samples) // 1024)
     with av.open(buffer, "w", format="mp4", options={"moov_size": str(room)}) as container:
-        container.metadata.update({"title": clean_text(title), "artist": clean_text(author or "")})
+        container.metadata.update({"title": clean(title), "artist": clean(author or "")})
         _encode(container, tune, stage, levels, fps)
     return buffer.getvalue()
 
 
-def _encode(container: av.container.OutputContainer, tune: Tune, stage: _Stage, levels: NDArray[np.float32], fps: int) -> None:
+def _encode(
+    container: av.container.OutputContainer, tune: Tune, stage: _Stage, levels: NDArray[np.float32], fps: int
+) -> None:
     height, width = stage.dark.shape[:2]
     video = container.add_stream(
         "libx264", rate=fps, options={"preset": "veryfast", "crf": "24", "g": str(fps), "sc_threshold": "0", "bf": "0"}
@@ -84,7 +88,7 @@ class _Stage:
     strip: tuple[int, int, int, int]
 
     def frame(self, levels: NDArray[np.float32], progress: float) -> _Pixels:
-        """Return one picture of shape (height, width, 3): bars at their levels (0 to 1), the line up to ``progress``."""
+        """Return one picture of shape (height, width, 3): bars at their levels, line up to ``progress`` (0 to 1)."""
         picture = self.dark.copy()
         left, top, right, foot = self.bars
         tall = foot - top
@@ -99,7 +103,9 @@ class _Stage:
         return picture
 
 
-def _set_stage(tune: Tune, size: tuple[int, int], art: Image.Image, title: str, author: str | None, domain: str | None) -> _Stage:
+def _set_stage(
+    tune: Tune, size: tuple[int, int], art: Image.Image, *, title: str, author: str | None, domain: str | None
+) -> _Stage:
     width, height = size
     unit = min(width / 640, height / 360)
     margin = round(34 * unit)
@@ -107,7 +113,7 @@ def _set_stage(tune: Tune, size: tuple[int, int], art: Image.Image, title: str, 
     back = _backdrop(art, size)
     _hang(back, art, (margin, margin), side, unit)
     left = margin + side + round(28 * unit)
-    _write(back, (left, margin), width - left - margin, side, title, author, unit)
+    _write(back, (left, margin, width - margin, margin + side), title=title, author=author or "", unit=unit)
     bars = (margin, margin + side + round(16 * unit), width - margin, margin + side + round(80 * unit))
     strip = (margin, bars[3] + round(10 * unit), width - margin, bars[3] + round(34 * unit))
     foot = height - round(11 * unit)
@@ -140,26 +146,27 @@ def _hang(back: Image.Image, art: Image.Image, at: tuple[int, int], side: int, u
     back.paste(art.resize((side, side), Image.Resampling.LANCZOS), at)
 
 
-def _write(back: Image.Image, at: tuple[int, int], width: int, tall: int, title: str, author: str | None, unit: float) -> None:
-    """Set title and author beside the cover, ending at its foot."""
-    draw = ImageDraw.Draw(back)
+def _write(back: Image.Image, box: tuple[int, int, int, int], *, title: str, author: str, unit: float) -> None:
+    """Set title and author in the middle of the space beside the cover."""
+    left, top, right, foot = box
+    draw, width = ImageDraw.Draw(back), right - left
     sizes = [max(6, round(points * unit)) for points in (50, 44, 38, 33, 28, 24)]
-    setting = set_text(title, face="bold", width=width, sizes=sizes, lines=3, leading=1.06)
-    name = set_text(author or "", face="text", width=width, sizes=[max(6, round(19 * unit))], lines=1)
+    setting = set_text(clean(title) or "Untitled", face="bold", width=width, sizes=sizes, lines=3, leading=1.06)
+    name = set_text(author, face="text", width=width, sizes=[max(6, round(19 * unit))], lines=1)
     gap = round(15 * unit) if name.lines else 0
-    y = at[1] + (tall - setting.height - gap - name.height) / 2
-    y = write_setting(draw, (at[0], y), setting, _PAPER)
-    write_setting(draw, (at[0], y + gap), name, (205, 207, 212))
+    y = top + (foot - top - setting.height - gap - name.height) / 2
+    y = write_setting(draw, (left, y), setting, _PAPER)
+    write_setting(draw, (left, y + gap), name, (205, 207, 212))
 
 
 def _write_foot(back: Image.Image, place: tuple[int, int, int], tune: Tune, domain: str, unit: float) -> None:
     left, right, y = place
-    draw, size = ImageDraw.Draw(back), max(6, round(11 * unit))
-    seconds = round(tune.duration_s)
-    write_line(draw, (left, y), f"{seconds // 60}:{seconds % 60:02d}   {tune.key}   {tune.bpm} bpm", "text", size, (178, 181, 188))
+    draw, size, seconds = ImageDraw.Draw(back), max(6, round(11 * unit)), round(tune.duration_s)
+    facts = f"{seconds // 60}:{seconds % 60:02d}   {tune.key}   {tune.bpm} bpm"
+    write_line(draw, (left, y), facts, face="text", size=size, fill=_GREY)
     mark = set_text(domain, face="text", width=(right - left) * 0.55, sizes=[size], lines=1)
     for line in mark.lines:
-        write_line(draw, (right, y), line, "text", size, (178, 181, 188), align="right")
+        write_line(draw, (right, y), line, face="text", size=size, fill=_GREY, to_left=True)
 
 
 def _accent(art: Image.Image) -> Colour:
@@ -185,7 +192,9 @@ def _draw_bars(picture: Image.Image, box: tuple[int, int, int, int], accent: Col
     picture.paste(Image.fromarray(np.repeat(colours, foot - top, 0).astype(np.uint8)), (left, top))
 
 
-def _draw_wave(picture: Image.Image, box: tuple[int, int, int, int], tune: Tune, colour: tuple[int, int, int, int]) -> None:
+def _draw_wave(
+    picture: Image.Image, box: tuple[int, int, int, int], tune: Tune, colour: tuple[int, int, int, int]
+) -> None:
     """Draw the whole tune's outline, one thin stroke every few pixels: the line that shows how far it has come."""
     left, top, right, foot = box
     step = max(3, round((right - left) / 190))

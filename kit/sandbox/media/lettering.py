@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ImageDraw, ImageFont
 
-__all__ = ["Face", "Setting", "clean", "line_width", "set_text", "write_line", "write_setting"]
+from kit.sandbox.media.palette import Colour
+from kit.sandbox.media.words import clean
+
+__all__ = ["Face", "Setting", "line_width", "set_text", "write_line", "write_setting"]
 
 Face = Literal["text", "bold", "serif"]
 # By file name, which Pillow looks up where each platform keeps fonts. Pillow's own (a Latin sans) is always there.
@@ -25,7 +28,6 @@ _OTHERS: dict[Face, tuple[str, ...]] = {
     "serif": ("NotoSerifCJK-Bold.ttc", "DejaVuSerif-Bold.ttf"),
 }
 _ANYWHERE = ("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "PingFang.ttc", "msyh.ttc", "Arial Unicode.ttf", "arial.ttf")
-_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,9 @@ class Setting:
         return self.size * (1 + self.leading * (len(self.lines) - 1)) if self.lines else 0.0
 
 
-def clean(text: str, limit: int = 160) -> str:
-    """Return what of a text can be drawn in one line: no control characters, no lone surrogates, not endless."""
-    sound = text.encode("utf-8", "replace").decode("utf-8")[: 4 * limit]
-    words = " ".join("".join(char if char.isprintable() else " " for char in sound).split())
-    return words if len(words) <= limit else words[: limit - 1].rstrip() + "…"
-
-
-def set_text(text: str, *, face: Face, width: float, sizes: Sequence[int], lines: int, leading: float = 1.12) -> Setting:
+def set_text(
+    text: str, *, face: Face, width: float, sizes: Sequence[int], lines: int, leading: float = 1.12
+) -> Setting:
     """Set a text in the first size at which it fits the width in so many lines, else shorten it in the last size."""
     text = clean(text)
     for size in sizes:
@@ -98,27 +95,33 @@ def line_width(line: str, face: Face, size: int) -> float:
     return sum(_font(name, size).getlength(part) for name, part in _runs(line, face))
 
 
-def write_setting(draw: ImageDraw.ImageDraw, xy: tuple[float, float], setting: Setting, fill: object, *, align: str = "left") -> float:
-    """Write set lines with their top at ``xy`` (left edge, middle or right edge by ``align``); return the foot's y."""
+def write_setting(draw: ImageDraw.ImageDraw, xy: tuple[float, float], setting: Setting, fill: Colour) -> float:
+    """Write set lines with the left of their top at ``xy``; return the y of their foot."""
     x, y = xy
     for number, line in enumerate(setting.lines):
         base = y + setting.size * (0.82 + setting.leading * number)
-        write_line(draw, (x, base), line, setting.face, setting.size, fill, align=align)
+        write_line(draw, (x, base), line, face=setting.face, size=setting.size, fill=fill)
     return y + setting.height
 
 
-def write_line(draw: ImageDraw.ImageDraw, xy: tuple[float, float], line: str, face: Face, size: int, fill: object, *, align: str = "left") -> None:
-    """Write one line on a base line, each part in the first font that has its characters."""
+def write_line(
+    draw: ImageDraw.ImageDraw,
+    xy: tuple[float, float],
+    line: str,
+    *,
+    face: Face,
+    size: int,
+    fill: Colour,
+    to_left: bool = False,
+) -> None:
+    """Write one line on a base line, each part in the first font that has its characters; ``to_left`` ends it there."""
     x, y = xy
-    x -= {"left": 0.0, "middle": 0.5, "right": 1.0}[align] * line_width(line, face, size)
+    x -= line_width(line, face, size) if to_left else 0
     for name, part in _runs(line, face):
         font = _font(name, size)
         # Pillow's own font is of regular weight only: a stroke makes it bold where bold was asked for.
-        stroke = size / 36 if name == _BUNDLED and face != "text" and isinstance(font, ImageFont.FreeTypeFont) else 0
-        if isinstance(font, ImageFont.FreeTypeFont):
-            draw.text((x, y), part, font=font, fill=fill, anchor="ls", stroke_width=stroke)  # type: ignore[arg-type]
-        else:
-            draw.text((x, y - size), part, font=font, fill=fill)  # type: ignore[arg-type]
+        stroke = size / 36 if name == _BUNDLED and face != "text" else 0
+        draw.text((x, y), part, font=font, fill=fill, anchor="ls", stroke_width=stroke)
         x += font.getlength(part)
 
 
@@ -167,10 +170,7 @@ def _load(name: str) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _font(name: str, size: int) -> _Font:
-    return ImageFont.load_default(size=size) if name == _BUNDLED else ImageFont.truetype(name, size)
-
-
-def blank(size: tuple[int, int]) -> Image.Image:
-    """Return an empty mask to write on."""
-    return Image.new("L", size, 0)
+def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size=size) if name == _BUNDLED else ImageFont.truetype(name, size)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # only a Pillow built without FreeType has no other
+    return font

@@ -46,7 +46,7 @@ class Manner:
 # The first row with a word in the style sets the scene; the last row is for styles that name none of these.
 _GENRES: tuple[Manner, ...] = (
     Manner(
-        words=("techno", "house", "trance", "edm", "club", "dance", "rave", "电子", "舞曲"),
+        words=("techno", "house", "trance", "edm", "club", "dance", "rave", "dubstep", "drum and bass", "电子", "舞曲"),
         tempo=(122, 130), mode="minor", lead="pluck", comp="saw", pattern="stab", bass="synthbass", walk="offbeat",
         groove="four", lively=True, pad=True,
     ),
@@ -113,16 +113,17 @@ _INSTRUMENTS: tuple[tuple[str, str], ...] = (
     ("flute", "flute"), ("whistle", "flute"), ("笛", "flute"), ("bell", "bell"), ("celesta", "bell"),
     ("music box", "bell"), ("glockenspiel", "bell"), ("marimba", "mallet"), ("kalimba", "mallet"),
     ("vibraphone", "mallet"), ("vibes", "mallet"), ("sax", "reed"), ("clarinet", "reed"), ("trumpet", "reed"),
-    ("brass", "reed"), ("horn", "reed"), ("synth", "pluck"), ("pad.", "pad"), ("pads", "pad"), ("choir", "choir"), ("合唱", "choir"),
+    ("brass", "reed"), ("horn", "reed"), ("synth", "pluck"), ("pad.", "pad"), ("pads", "pad"),
+    ("choir", "choir"), ("合唱", "choir"),
 )  # fmt: skip
 
 _PATTERNS = {
-    "piano": "arpeggio", "harp": "arpeggio", "guitar": "pick", "epiano": "block", "organ": "sustain", "bell": "arpeggio",
-    "strings": "sustain", "pad": "sustain", "choir": "sustain", "drive": "power", "pluck": "sixteenths",
-    "mallet": "arpeggio", "flute": "sustain", "reed": "sustain",
+    "piano": "arpeggio", "harp": "arpeggio", "guitar": "pick", "epiano": "block", "organ": "sustain",
+    "bell": "arpeggio", "strings": "sustain", "pad": "sustain", "choir": "sustain", "drive": "power",
+    "pluck": "sixteenths", "mallet": "arpeggio", "flute": "sustain", "reed": "sustain",
 }  # fmt: skip
 _MODES = {
-    "minor": ("minor", "sad.", "dark", "melanch", "rain", "night", "lonely", "tragic", "winter", "noir", "雨", "悲", "夜"),
+    "minor": ("minor", "sad.", "dark", "melanch", "rain", "night", "lonely", "tragic", "noir", "雨", "悲", "夜"),
     "major": ("major", "happy", "bright", "sunny", "joy", "upbeat", "summer", "cheer", "快乐", "阳光"),
     "dorian": ("dorian",),
     "lydian": ("lydian",),
@@ -130,8 +131,8 @@ _MODES = {
 }
 _AMBIENCE = {
     "rain": ("rain", "storm", "drizzle", "雨"),
-    "sea.": ("sea.", "ocean", "wave", "beach", "shore", "海"),
-    "wind.": ("wind.", "windy", "desert", "mountain", "风"),
+    "sea": ("sea.", "ocean", "wave", "beach", "shore", "海"),
+    "wind": ("wind.", "windy", "desert", "mountain", "风"),
     "crackle": ("vinyl", "crackle", "tape", "fire"),
 }
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from kit.sandbox.media.dice import dice, pick
 from kit.sandbox.media.manner import Manner
+from kit.sandbox.media.patterns import PLAYING
 
 __all__ = ["Hit", "Note", "Score", "write_score"]
 
@@ -53,10 +54,14 @@ _CELLS: dict[str, tuple[tuple[tuple[float, float], ...], ...]] = {
 }
 # Sixteenths of a bar of four, then of a bar of three: x hit, o soft hit.
 _GROOVES: dict[str, dict[str, str]] = {
-    "four": {"kick": "x...x...x...x...", "clap": "....x.......x...", "open": "..x...x...x...x.", "hat": "x.oox.oox.oox.oo"},
+    "four": {
+        "kick": "x...x...x...x...", "clap": "....x.......x...", "open": "..x...x...x...x.", "hat": "x.oox.oox.oox.oo",
+    },
     "rock": {"kick": "x.......x.x.....", "snare": "....x.......x...", "hat": "x.o.x.o.x.o.x.o."},
     "boom": {"kick": "x......x..x.....", "snare": "....x.......x..o", "hat": "x.o.x.o.x.o.x.oo"},
-    "ride": {"ride": "x...x.o.x...x.o.", "hat": "....x.......x...", "brush": "o.......o.......", "kick": "o.........o....."},
+    "ride": {
+        "ride": "x...x.o.x...x.o.", "hat": "....x.......x...", "brush": "o.......o.......", "kick": "o.........o.....",
+    },
     "bossa": {"rim": "x..x..x...x..x..", "shaker": "xoxoxoxoxoxoxoxo", "kick": "x..ox..ox..ox..o"},
     "onedrop": {"kick": "........x.......", "rim": "........x.......", "hat": "x.o.x.o.x.o.x.o."},
     "soft": {"kick": "x.........o.....", "brush": "....x.......x...", "shaker": "o.o.o.o.o.o.o.o."},
@@ -110,7 +115,7 @@ def write_score(manner: Manner, *, title: str, take: int, seconds: float, seed: 
 
 def _fit_bars(manner: Manner, seconds: float, take: int) -> tuple[int, int]:
     """Choose a tempo near the wanted one at which whole bars leave about two seconds for the last chord."""
-    reach = 0 if manner.tempo_given else max(2, manner.bpm // 14)
+    reach = 0 if manner.tempo_given else max(2, manner.bpm // 18)
 
     def bars(bpm: int) -> int:
         return max(1, int((seconds - 1.5) / (manner.beats * 60 / bpm)))
@@ -172,7 +177,7 @@ class _Pen:
         part = part * 2 * swing if part <= 0.5 else swing + (part - 0.5) * 2 * (1 - swing)
         return self.start + bar * self.bar_s + (whole + part) * self.beat_s
 
-    def note(self, bar: int, beat: float, length: float, pitch: int, force: float, voice: str, part: str) -> None:
+    def note(self, bar: int, beat: float, length: float, pitch: int, force: float, *, voice: str, part: str) -> None:
         """Put down one note in beats, a little early or late and not always as hard, as hands do."""
         late = float(self.rng.normal(0, 0.004)) if part != "bass" else 0.0
         force = float(np.clip(force * self.shape(bar) * self.rng.normal(1, 0.06), 0.05, 1))
@@ -210,23 +215,28 @@ class _Pen:
             if beat == int(beat) and beat % 2 == 0:
                 self.step = self._near_chord(self.step, degree)
             force = 0.72 + 0.12 * (beat == 0) + 0.05 * (self.step > 4)
-            length = manner.beats - beat if i == len(cell) - 1 and bar % 4 == 3 else length
-            self.note(bar, beat, length * 0.96, tonic + self.ladder(degree, self.step), force, manner.lead, "lead")
+            held = manner.beats - beat if i == len(cell) - 1 and bar % 4 == 3 else length
+            self.note(
+                bar, beat, held * 0.96, tonic + self.ladder(degree, self.step), force, voice=manner.lead, part="lead"
+            )
 
     def _near_chord(self, step: int, degree: int) -> int:
-        return min((step + move for move in (0, 1, -1, 2, -2)), key=lambda s: ((s - degree) % 7 not in (0, 2, 4), abs(s - step)))
+        return min(
+            (step + move for move in (0, 1, -1, 2, -2)),
+            key=lambda s: ((s - degree) % 7 not in (0, 2, 4), abs(s - step)),
+        )
 
     def _write_comp(self, bar: int) -> None:
         manner, pitches, beats = self.manner, self.chord(self.chords[bar]), self.manner.beats
-        for beat, length, chosen, force in _PLAYING[manner.pattern](pitches, beats, bar):
+        for beat, length, chosen, force in PLAYING[manner.pattern](pitches, beats, bar):
             for i, pitch in enumerate(chosen):
                 strum = 0.028 * i if manner.comp in ("guitar", "harp", "drive") else 0.0
-                self.note(bar, beat + strum, length, pitch, force, manner.comp, "comp")
+                self.note(bar, beat + strum, length, pitch, force, voice=manner.comp, part="comp")
 
     def _write_pad(self, bar: int) -> None:
         voice = "choir" if self.manner.comp == "pad" else "pad"
         for pitch in self.chord(self.chords[bar], 57):
-            self.note(bar, 0, self.manner.beats, pitch, 0.5, voice, "pad")
+            self.note(bar, 0, self.manner.beats, pitch, 0.5, voice=voice, part="pad")
 
     def _write_bass(self, bar: int) -> None:
         manner, degree, beats = self.manner, self.chords[bar], self.manner.beats
@@ -245,7 +255,7 @@ class _Pen:
         }
         for beat, length, pitch in lines[manner.walk]:
             if beat < beats:
-                self.note(bar, beat, length, pitch, 0.8, manner.bass, "bass")
+                self.note(bar, beat, length, pitch, 0.8, voice=manner.bass, part="bass")
 
     def _write_drums(self, bar: int, *, opening: bool) -> None:
         groove = _GROOVES.get(self.manner.groove, {})
@@ -264,66 +274,14 @@ class _Pen:
         manner, bar = self.manner, self.bars
         left = max(0.5, seconds - self.start - bar * self.bar_s) / self.beat_s
         for i, pitch in enumerate(self.chord(0)):
-            self.note(bar, 0.05 * i, left, pitch, 0.66, manner.comp, "comp")
+            self.note(bar, 0.05 * i, left, pitch, 0.66, voice=manner.comp, part="comp")
             if manner.pad:
-                self.note(bar, 0, left, pitch, 0.45, "pad", "pad")
+                self.note(bar, 0, left, pitch, 0.45, voice="pad", part="pad")
         root = 33 + (manner.tonic - 33) % 12
-        self.note(bar, 0, left, root, 0.75, manner.bass, "bass")
+        self.note(bar, 0, left, root, 0.75, voice=manner.bass, part="bass")
         base = _REGISTERS.get(manner.lead, 72)
         tonic = base + (manner.tonic - base + 6) % 12 - 6
         last = self.ladder(0, min((0, 2, 4, 7), key=lambda step: abs(step - self.step)))
-        self.note(bar, 0, left, tonic + last, 0.74, manner.lead, "lead")
+        self.note(bar, 0, left, tonic + last, 0.74, voice=manner.lead, part="lead")
         if manner.groove in ("four", "rock", "boom", "ride"):
             self.hits += [Hit(self.time(bar, 0), 0.8, "kick"), Hit(self.time(bar, 0), 0.6, "ride")]
-
-
-Played = list[tuple[float, float, list[int], float]]
-
-
-def _arpeggio(pitches: list[int], beats: int, bar: int) -> Played:
-    low, path = pitches[0] - 12, [*pitches, pitches[0] + 12]
-    order = [low, path[1], path[2], path[3], path[2], path[1], path[2], path[1]]
-    return [(i / 2, 1.6, [order[i % 8]], 0.6 if i == 0 else 0.42) for i in range(2 * beats)]
-
-
-def _pick_strings(pitches: list[int], beats: int, bar: int) -> Played:
-    order = [0, 2, 1, 2, -1, 2, 1, 2] if bar % 2 else [0, 1, 2, 1, -1, 1, 2, 1]
-    strings = [pitches[0] - 12, pitches[1], pitches[2], pitches[0] + 12]
-    return [(i / 2, 1.8, [strings[order[i % 8] % 4]], 0.62 if i % 4 == 0 else 0.46) for i in range(2 * beats)]
-
-
-def _block(pitches: list[int], beats: int, bar: int) -> Played:
-    return [(0, 1.4, pitches, 0.55), (1.5, 0.9, pitches, 0.4), (beats - 1.5, 1.2, pitches, 0.45)]
-
-
-def _sustain(pitches: list[int], beats: int, bar: int) -> Played:
-    return [(0, beats, pitches, 0.5)]
-
-
-def _off_beat(pitches: list[int], beats: int, bar: int) -> Played:
-    places = (0.5, 2, 3.5) if bar % 2 else (0, 1.5, 2.5)
-    return [(place, 0.6, pitches, 0.5) for place in places if place < beats]
-
-
-def _stab(pitches: list[int], beats: int, bar: int) -> Played:
-    return [(place, 0.3, pitches, 0.5) for place in (0.75, 1.5, 2.75, 3.5) if place < beats]
-
-
-def _sixteenths(pitches: list[int], beats: int, bar: int) -> Played:
-    path = [*pitches, pitches[0] + 12, *pitches[:0:-1]]
-    return [(i / 4, 0.24, [path[i % len(path)] + 12 * (i % 8 == 6)], 0.5 - 0.12 * (i % 2)) for i in range(4 * beats)]
-
-
-def _power(pitches: list[int], beats: int, bar: int) -> Played:
-    root = pitches[0] - 12
-    return [(i / 2, 0.4 if i % 8 else 0.9, [root, root + 7], 0.6 - 0.15 * (i % 2)) for i in range(2 * beats)]
-
-
-def _waltz(pitches: list[int], beats: int, bar: int) -> Played:
-    return [(0, 0.9, [pitches[0] - 12], 0.55), *((beat, 0.7, pitches, 0.4) for beat in range(1, beats))]
-
-
-_PLAYING = {
-    "arpeggio": _arpeggio, "pick": _pick_strings, "block": _block, "sustain": _sustain, "offbeat": _off_beat,
-    "stab": _stab, "sixteenths": _sixteenths, "power": _power, "waltz": _waltz,
-}  # fmt: skip

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import wave
+from typing import Any
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
 from kit.sandbox.media.tune import SAMPLE_RATE, Tune
+from kit.sandbox.media.words import clean
 
-__all__ = ["audio_frames", "clean_text", "mp3_bytes", "pcm16", "wav_bytes"]
+__all__ = ["audio_frames", "mp3_bytes", "pcm16", "wav_bytes"]
 
 
 def pcm16(tune: Tune) -> NDArray[np.int16]:
@@ -34,8 +36,10 @@ def mp3_bytes(tune: Tune) -> bytes:
     """Encode as a stereo MP3 of 192 kbit/s with the title as its tag."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp3") as container:
-        container.metadata["title"] = clean_text(tune.title)
-        stream = container.add_stream("libmp3lame", rate=SAMPLE_RATE, options={"compression_level": "7"}, layout="stereo")
+        container.metadata["title"] = clean(tune.title)
+        stream = container.add_stream(
+            "libmp3lame", rate=SAMPLE_RATE, options={"compression_level": "7"}, layout="stereo"
+        )
         stream.bit_rate = 192_000
         for frame in audio_frames(tune, "s16p"):
             container.mux(stream.encode(frame))
@@ -45,16 +49,10 @@ def mp3_bytes(tune: Tune) -> bytes:
 
 def audio_frames(tune: Tune, form: str, *, size: int = 1152 * 16) -> list[av.AudioFrame]:
     """Return the tune cut into frames of a planar sample format (``s16p`` or ``fltp``), stamped with their place."""
-    whole = tune.samples if form == "fltp" else pcm16(tune)
+    whole: NDArray[Any] = tune.samples if form == "fltp" else pcm16(tune)
     frames = []
     for begin in range(0, len(whole), size):
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(whole[begin : begin + size].T), form, "stereo")
         frame.sample_rate, frame.pts = SAMPLE_RATE, begin
         frames.append(frame)
     return frames
-
-
-def clean_text(text: str, limit: int = 200) -> str:
-    """Return text that can be written into a tag: no lone surrogates, no control characters, not endless."""
-    sound = text.encode("utf-8", "replace").decode("utf-8")
-    return " ".join("".join(char if char.isprintable() else " " for char in sound).split())[:limit]

@@ -16,7 +16,12 @@ __all__ = ["SAMPLE_RATE", "Tune", "compose"]
 
 _PEAK = 10 ** (-1 / 20)
 # Loudness of a part as a whole in dB, place from left (-1) to right (1), and share sent to the reverb.
-_PARTS = {"lead": (-19.0, 0.12, 0.34), "comp": (-22.5, -0.28, 0.26), "pad": (-27.0, 0.0, 0.5), "bass": (-19.5, 0.0, 0.04)}
+_PARTS = {
+    "lead": (-19.0, 0.12, 0.34),
+    "comp": (-22.5, -0.28, 0.26),
+    "pad": (-27.0, 0.0, 0.5),
+    "bass": (-19.5, 0.0, 0.04),
+}
 # The same for each drum, its loudness as a factor.
 _DRUMS = {
     "kick": (0.8, 0.0, 0.03), "snare": (0.42, 0.05, 0.2), "clap": (0.36, -0.06, 0.22), "rim": (0.2, 0.3, 0.2),
@@ -27,7 +32,7 @@ _DRUMS = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tune:
-    """A finished tune: ``samples`` float32 of shape (n, 2) at 44100 Hz within [-1, 1], read-only; ``bpm`` in quarters."""
+    """A finished tune: ``samples`` float32 of shape (n, 2) at 44100 Hz within [-1, 1], read-only."""
 
     samples: Sound = field(repr=False)
     title: str
@@ -160,7 +165,9 @@ def _drops(count: int, rng: np.random.Generator, *, per_second: int, low: float,
     sound, length = np.zeros((2, count), np.float32), 700
     t = np.arange(length, dtype=np.float32) / np.float32(SAMPLE_RATE)
     for _ in range(int(count / SAMPLE_RATE * per_second)):
-        tick = np.sin(2 * np.pi * np.float32(rng.uniform(low, high)) * t) * np.exp(np.float32(-rng.uniform(250, 700)) * t)
+        tick = np.sin(2 * np.pi * np.float32(rng.uniform(low, high)) * t) * np.exp(
+            np.float32(-rng.uniform(250, 700)) * t
+        )
         tick *= np.float32(loud * rng.pareto(3) / 0.7) if rng.random() < 0.9 else np.float32(loud)
         begin, place = int(rng.integers(0, count - length)), rng.random()
         sound[0, begin : begin + length] += tick * np.float32(1 - place)

@@ -150,8 +150,9 @@ def _string(name: str, frequency: float, pitch: int, seconds: float, force: floa
     wave = np.interp(np.arange(count) * (frequency * period / SAMPLE_RATE), np.arange(len(rounds)), rounds)
     wave /= max(1e-6, float(np.abs(wave).max()))
     wave = np.tanh(5 * wave) * 0.4 if name == "drive" else wave
-    shape = _envelope(Timbre(partials=(), attack=0.0015, release=release), np.arange(count, dtype=np.float32) / 44100, seconds)
-    mono = wave.astype(np.float32) * shape * np.float32(0.8 * force)
+    t = np.arange(count, dtype=np.float32) / np.float32(SAMPLE_RATE)
+    shape = _envelope(Timbre(partials=(), attack=0.0015, release=release), t, seconds)
+    mono = np.asarray(wave, np.float32) * shape * np.float32(0.8 * force)
     return np.stack((mono, mono))
 
 
@@ -175,7 +176,9 @@ def drum(name: str) -> Sound:
     elif name == "snare":
         body = 0.5 * np.sin(2 * np.pi * 186 * t) * np.exp(-26 * t) + 1.5 * hiss(rng, count, 900, 7000) * np.exp(-17 * t)
     elif name == "clap":
-        bursts = sum(np.exp(-150 * np.abs(t - at)) * (t >= at) for at in (0, 0.011, 0.021)) + np.exp(-16 * t) * (t > 0.03)
+        bursts = sum(np.exp(-150 * np.abs(t - at)) * (t >= at) for at in (0, 0.011, 0.021)) + np.exp(-16 * t) * (
+            t > 0.03
+        )
         body = 1.6 * hiss(rng, count, 900, 3200) * bursts
     elif name == "rim":
         body = (np.sin(2 * np.pi * 820 * t) + 0.6 * np.sin(2 * np.pi * 1480 * t)) * np.exp(-75 * t)

@@ -1,0 +1,213 @@
+"""Owns what the facts of one task have said, gathered so that repeating or reordering deliveries changes nothing.
+
+It knows no clock and no storage, and no sequence of facts raises.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from kit.ledger.facts import (
+    Abandonment,
+    Answer,
+    Confirmation,
+    Delivery,
+    Departure,
+    Details,
+    Fact,
+    FileFact,
+    Intent,
+    to_microseconds,
+)
+from kit.provider.wire import parse_delivery, parse_details
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from kit.provider.wire import Link, Report, Take
+
+__all__ = ["Evidence", "Heard", "LearnedBy", "Verdict", "gather", "heard_id", "heard_of", "known_id"]
+
+LearnedBy = Literal["callback", "poll", "submit"]
+
+_RANK = {"succeeded": 5, "failed": 4, "undelivered": 3, "pending": 2, "missing": 1, "unreadable": 0}
+_ANSWER_RANK = {"accepted": 2, "duplicate": 2, "rejected": 1, "unknown": 0}
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The most telling delivery that names one task id, and when that id was first heard."""
+
+    report: Report
+    at: datetime
+    since: datetime
+    order: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What decided a task: a details answer, or a delivery that a person vouches for."""
+
+    report: Report
+    at: datetime
+    learned_by: LearnedBy
+    page: Literal["details", "callback"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything the facts so far have said about one task."""
+
+    task: str
+    intent: Intent | None = None
+    early: tuple[tuple[int, Fact], ...] = ()
+    departed_at: datetime | None = None
+    answer: Answer | None = None
+    heard: tuple[Heard, ...] = ()
+    deliveries: int = 0
+    details: Report | None = None
+    details_id: str | None = None
+    details_since: datetime | None = None
+    asked: int = 0
+    asked_at: datetime | None = None
+    verdict: Verdict | None = None
+    links: tuple[Link, ...] = ()
+    takes: tuple[Take, ...] = ()
+    files: tuple[FileFact, ...] = ()
+    abandonment: Abandonment | None = None
+    notes: tuple[str, ...] = ()
+    last_seq: int = 0
+
+
+def gather(known: Evidence, seq: int, fact: Fact) -> Evidence:
+    """Return `known` with what `fact`, which has the number `seq`, adds to it."""
+    known = replace(known, last_seq=max(known.last_seq, seq))
+    if isinstance(fact, Intent):
+        return _with_intent(known, fact)
+    if known.intent is None:  # how to read it is not known yet
+        return replace(known, early=(*known.early, (seq, fact)))
+    match fact:
+        case Departure():
+            return _with_departure(known, fact)
+        case Answer():
+            rank = -1 if known.answer is None else _ANSWER_RANK.get(known.answer.outcome, 0)
+            return replace(known, answer=fact) if _ANSWER_RANK.get(fact.outcome, 0) > rank else known
+        case Delivery():
+            return _with_delivery(known, known.intent, fact)
+        case Details():
+            return _with_details(known, known.intent, fact)
+        case FileFact():
+            return _with_file(known, fact)
+        case Confirmation():
+            return _with_confirmation(known, known.intent)
+        case Abandonment():
+            return replace(known, abandonment=fact)
+    return known
+
+
+def _with_intent(known: Evidence, fact: Intent) -> Evidence:
+    if known.intent is not None:
+        return known
+    early, known = known.early, replace(known, intent=fact, early=())
+    for seq, waiting in early:
+        known = gather(known, seq, waiting)
+    return known
+
+
+def _with_departure(known: Evidence, fact: Departure) -> Evidence:
+    open_again = known.answer is None or known.answer.outcome in ("unknown", "rejected")
+    answer = None if open_again else known.answer  # a new request leaves: what the last one said is over
+    return replace(known, departed_at=fact.at, answer=answer)
+
+
+def _with_delivery(known: Evidence, intent: Intent, fact: Delivery) -> Evidence:
+    report = parse_delivery(intent.kind, intent.dialect, fact.body)
+    rank = _RANK.get(report.state, 0)
+    order = (
+        fact.signature != "invalid",
+        rank,
+        fact.signature == "valid",
+        len(report.links) + len(report.takes) if rank < _RANK["failed"] else 0,  # a later stage says more
+        -to_microseconds(fact.at),  # the first that says it
+        repr(report),  # and no two ways to sort two deliveries of one moment
+    )
+    fresh = Heard(report, fact.at, fact.at, order)
+    same = next((h for h in known.heard if h.report.task_id == report.task_id), fresh)
+    best = replace(max(same, fresh, key=lambda h: h.order), since=min(same.since, fresh.since))
+    others = [h for h in known.heard if h.report.task_id != report.task_id]
+    heard = sorted((*others, best), key=lambda h: (h.since, h.report.task_id or ""))
+    return replace(known, heard=tuple(heard), deliveries=known.deliveries + 1)
+
+
+def _with_details(known: Evidence, intent: Intent, fact: Details) -> Evidence:
+    report = parse_details(intent.kind, intent.dialect, fact.http_status, fact.body.encode("utf-8", "replace"))
+    ours = intent.task_id or (known.answer.task_id if known.answer else None)
+    if ours and report.task_id and report.task_id != ours:
+        return _noted(known, f"a details answer was about another task ({report.task_id}) and was left aside")
+    same = known.details is not None and known.details.state == report.state
+    known = replace(
+        known,
+        details=report,
+        details_since=known.details_since if same else fact.at,
+        details_id=known.details_id or (report.task_id if report.state not in ("missing", "unreadable") else None),
+        asked=known.asked + 1,
+        asked_at=fact.at,
+    )
+    learned_by: LearnedBy = "poll" if fact.cause == "person" else fact.cause
+    return _with_verdict(known, Verdict(report, fact.at, learned_by, "details"))
+
+
+def _with_verdict(known: Evidence, verdict: Verdict) -> Evidence:
+    """Let `verdict` decide: the first success stays, and a success takes the place of a failure (14 row 29)."""
+    before = known.verdict.report.state if known.verdict else None
+    after = verdict.report.state
+    if after == "failed" and before == "succeeded":
+        return _noted(known, "an answer after the success said that it failed; the success stays")
+    if after == "succeeded":
+        fresh = {(link.role, link.index): link for link in verdict.report.links}
+        kept = {(link.role, link.index): link for link in known.links} | fresh
+        links = tuple(kept[key] for key in sorted(kept))
+        known = replace(known, links=links, takes=verdict.report.takes or known.takes)
+    decides = after in ("succeeded", "failed") and before not in ("succeeded", after)
+    return replace(known, verdict=verdict) if decides else known
+
+
+def _with_file(known: Evidence, fact: FileFact) -> Evidence:
+    key = (fact.role, fact.index)
+    latest = {(f.role, f.index): f for f in known.files}
+    if key in latest and latest[key].status == "saved" and fact.status != "saved":
+        return known  # a saved file is never taken back
+    latest[key] = fact
+    return replace(known, files=tuple(latest[k] for k in sorted(latest)))
+
+
+def _with_confirmation(known: Evidence, intent: Intent) -> Evidence:
+    heard = heard_of(known)
+    if heard is None or _RANK.get(heard.report.state, 0) < _RANK["failed"]:
+        return _noted(known, "there was nothing to confirm yet")
+    if intent.origin != "elsewhere" and known_id(known):
+        return _noted(known, "a confirmation was left aside: the details endpoint decides this task")
+    # What arrived is frozen here: whoever holds the URL cannot change what a person has vouched for.
+    return _with_verdict(known, Verdict(heard.report, heard.at, "callback", "callback"))
+
+
+def _noted(known: Evidence, note: str) -> Evidence:
+    return known if note in known.notes else replace(known, notes=(*known.notes, note))
+
+
+def known_id(known: Evidence) -> str | None:
+    """Return the provider's id from those who can know it: the person, the submit answer, a details answer."""
+    asked = known.intent.task_id if known.intent else None
+    return asked or (known.answer.task_id if known.answer else None) or known.details_id
+
+
+def heard_id(known: Evidence) -> str | None:
+    """Return the id that deliveries named first; a URL is for one task, so what names another later is set aside."""
+    return next((h.report.task_id for h in known.heard if h.report.task_id), None)
+
+
+def heard_of(known: Evidence) -> Heard | None:
+    """Return the most telling delivery that is about this task's id, or names none."""
+    ours = known_id(known) or heard_id(known)
+    return max((h for h in known.heard if h.report.task_id in (None, ours)), key=lambda h: h.order, default=None)

@@ -1,0 +1,112 @@
+"""Owns speaking to a person while a cell runs: sentences, and a card that changes in place; it decides nothing."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from html import escape
+from typing import Any
+
+from kit.ledger.fold import TaskState
+
+__all__ = ["LiveCard", "Progress", "say", "words"]
+
+_log = logging.getLogger(__name__)
+Progress = dict[tuple[str, int], tuple[int, int | None]]
+
+EVERY_S = 0.5  # a server drops messages above 1000 a second for ever; a person reads two a second at best
+STAGES = {
+    "TEXT_SUCCESS": "the words are written, the music is being made",
+    "FIRST_SUCCESS": "the first take is ready, the others follow",
+    "GENERATING": "being made",
+    "2": "being made",
+}
+
+
+def say(text: str) -> None:
+    """Show one sentence under the running cell; in a plain program it goes to the log."""
+    shell = _shell()
+    if shell is None:
+        _log.info("%s", text)
+        return
+    from IPython.display import display
+
+    display({"text/plain": text, "text/html": f'<div class="callboard-note">{escape(text)}</div>'}, raw=True)  # type: ignore[no-untyped-call]
+
+
+def words(state: TaskState, progress: Progress) -> str:
+    """Return in words what a task is doing now."""
+    if state.status == "submitting":
+        return "sending the request"
+    if state.status == "unconfirmed":
+        return "the request left and no answer came; a callback can still settle it"
+    if state.status == "pending":
+        return STAGES.get(str(state.stage).upper(), "the provider is working on it")
+    if state.status != "succeeded":
+        return state.message or state.status
+    return _files_in_words(state, progress)
+
+
+def _files_in_words(state: TaskState, progress: Progress) -> str:
+    saved = sum(f.status == "saved" for f in state.files)
+    if saved == len(state.files) or not state.save:
+        return f"done, {saved} of {len(state.files)} files saved"
+    received = sum(r for r, _ in progress.values())
+    size = f", {received / 1e6:.1f} MB so far" if received else ""
+    return f"saving, {saved} of {len(state.files)} files are here{size}"
+
+
+class LiveCard:
+    """A card under the running cell that follows one task; its last state stays in the saved notebook."""
+
+    def __init__(self, label: str) -> None:
+        self._label, self._began, self._shown_at = label, time.monotonic(), float("-inf")
+        self._handle: Any = None
+        self._last = ""
+        self._active = _shell() is not None
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since waiting began."""
+        return time.monotonic() - self._began
+
+    def show(self, state: TaskState, progress: Progress, *, note: str | None = None, now: bool = False) -> None:
+        """Bring the card up to date, at most twice a second unless `now`."""
+        text = words(state, progress)
+        due = now or text != self._last or time.monotonic() - self._shown_at >= EVERY_S
+        if not self._active or not due:
+            return
+        self._last, self._shown_at = text, time.monotonic()
+        facts: dict[str, Any] = {
+            "label": self._label,
+            "title": state.title or state.id,
+            "status": state.status,
+            "words": text,
+            "elapsed_s": self.elapsed_s,
+            "progress": _fraction(progress),
+            "note": note,
+        }
+        from kit.notebook.widgets.card import wait_card, wait_text
+
+        self._display({"text/html": wait_card(**facts), "text/plain": wait_text(**facts)})
+
+    def _display(self, bundle: dict[str, str]) -> None:
+        from IPython.display import display
+
+        if self._handle is None:
+            self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._handle.update(bundle, raw=True)
+
+
+def _fraction(progress: Progress) -> float | None:
+    totals = [(r, t) for r, t in progress.values() if t]
+    return sum(r for r, _ in totals) / sum(t for _, t in totals) if totals else None
+
+
+def _shell() -> Any:
+    """Return the running IPython shell that has a front end, or None; IPython is never loaded for this."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell if shell is not None and getattr(shell, "kernel", None) is not None else None

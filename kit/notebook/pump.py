@@ -1,0 +1,94 @@
+"""Owns the one thread in the kernel: it holds the event connection, and with it the attachment; it shows nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from kit.errors import KitError
+from kit.notebook.live import Progress
+from kit.service.control_client import Control
+
+__all__ = ["Pump"]
+
+_log = logging.getLogger(__name__)
+
+ATTACHED_WITHIN_S = 10.0
+RETRY_S = 1.0
+
+
+class Pump:
+    """Takes events from the service and wakes who waits; where the service died, it attaches again."""
+
+    def __init__(self, attach: Callable[[], Control]) -> None:
+        self._attach = attach
+        self.control: Control | None = None
+        self.progress: dict[str, Progress] = {}
+        self._changed = threading.Condition()
+        self._attached = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="callboard events", daemon=True)
+
+    @property
+    def attached(self) -> bool:
+        """Whether the event connection is open."""
+        return self._attached.is_set() and not self._stopping.is_set()
+
+    def start(self) -> None:
+        """Attach, and return when the service counts this kernel."""
+        self.control = self._attach()
+        self._thread.start()
+        self._attached.wait(ATTACHED_WITHIN_S)
+
+    def stop(self, closing: Callable[[], None] | None = None) -> None:
+        """Detach and end the thread; `closing` runs just before the connection is dropped."""
+        self._stopping.set()
+        control, self.control = self.control, None
+        if control is not None:
+            if closing is not None:
+                closing()
+            control.close()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(5)
+
+    def wait_for_change(self, timeout: float) -> bool:
+        """Wait for an event, at most `timeout` seconds; return whether one came."""
+        with self._changed:
+            return self._changed.wait(timeout)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            control = self.control
+            if control is not None:
+                for event in control.events():
+                    self._take(event)
+            self._attached.clear()
+            if not self._stopping.is_set():
+                self._attach_again()
+
+    def _take(self, event: dict[str, Any]) -> None:
+        self._attached.set()
+        if "received" in event:
+            files = self.progress.setdefault(event["task"], {})
+            files[event["role"], event["index"]] = (event["received"], event["total"])
+        with self._changed:
+            self._changed.notify_all()
+
+    def _attach_again(self) -> None:
+        """Take up the connection to a service that ended, starting it if need be."""
+        _log.warning("the connection to the background service ended; attaching again")
+        try:
+            control = self._attach()
+        except KitError as reason:
+            _log.warning("attaching again failed: %s", reason)
+            self._stopping.wait(RETRY_S)
+            return
+        old, self.control = self.control, control
+        if old is not None:
+            with contextlib.suppress(OSError):
+                old.close()
+        if self._stopping.is_set():
+            control.close()

@@ -1,0 +1,291 @@
+"""Owns the handle on one task: its state, waiting for it, and showing what it made; it submits nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, SupportsIndex, overload
+
+from kit.errors import InvalidInput, KitError, NotReady, NotSaved, TaskFailed, WaitTimeout
+from kit.notebook.live import LiveCard, Progress, say
+
+if TYPE_CHECKING:
+    from kit.ledger.fold import FileState, TaskState
+
+__all__ = ["SavedFile", "Task", "Track", "Tracks"]
+
+Until = Literal["saved", "succeeded"]
+SLICE_S = 0.2  # how long one step of waiting lasts: the Stop button is heard between two of them
+
+
+class Hold(Protocol):
+    """What a task needs of its session."""
+
+    def state_of(self, id: str) -> TaskState: ...
+    def progress_of(self, id: str) -> Progress: ...
+    def wait_for_change(self, timeout: float) -> bool: ...
+    def command(self, id: str, verb: str) -> None: ...
+    def path_of(self, file: FileState) -> Path: ...
+    def show_files(self, task: Task, files: list[SavedFile]) -> Any: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedFile:
+    """One file in the archive: absolute `path`, size in bytes, hash, and how far it was verified."""
+
+    task: str
+    role: str
+    index: int
+    path: Path
+    bytes: int
+    sha256: str
+    media_type: str
+    verified: str
+    duration_s: float | None = None
+    width: int | None = None
+    height: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """One take of a song; `create_video` and `convert_wav` take it as it is."""
+
+    task_id: str
+    audio_id: str
+    index: int
+    title: str | None
+    tags: str | None
+    duration_s: float | None
+    model: str | None
+    task: Task = field(repr=False, compare=False)
+
+    def show(self) -> Any:
+        """Return a player of this take; its song has to be saved."""
+        return self.task.show(take=self.index)
+
+
+class Tracks(tuple[Track, ...]):
+    """The takes of a song; asking for one that is not there says what to wait for."""
+
+    __slots__ = ()
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Track: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Track, ...]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Track | tuple[Track, ...]:
+        """Return a take; raise `NotReady` where there is none yet."""
+        try:
+            return super().__getitem__(index)
+        except IndexError:
+            raise NotReady(
+                f"This song has {len(self)} takes so far, and number {index} was asked for. Takes appear when it is "
+                "made: song = session.generate_music(...).wait(), then song.tracks[0]."
+            ) from None
+
+
+class Task:
+    """One submitted job. `id` is ours and always there; `task_id` is the provider's and may be missing for a while."""
+
+    def __init__(self, hold: Hold, id: str) -> None:
+        self._hold, self.id = hold, id
+
+    def __repr__(self) -> str:
+        state = self.state
+        return f"<Task {self.id} {state.kind} {state.status}{' ' + repr(state.title) if state.title else ''}>"
+
+    def _repr_html_(self) -> str:
+        from kit.notebook.widgets.card import task_card
+
+        return task_card(self.state)
+
+    @property
+    def state(self) -> TaskState:
+        """Everything the ledger knows of this task, as it stands."""
+        return self._hold.state_of(self.id)
+
+    @property
+    def task_id(self) -> str | None:
+        """The provider's id."""
+        return self.state.task_id
+
+    @property
+    def kind(self) -> str:
+        """The API type."""
+        return self.state.kind
+
+    @property
+    def provider(self) -> str:
+        """The profile it was submitted to."""
+        return self.state.provider
+
+    @property
+    def status(self) -> str:
+        """One of the words of ``session.tasks().status``."""
+        return self.state.status
+
+    @property
+    def files(self) -> list[SavedFile]:
+        """The files that are saved, in the order of their roles."""
+        return [_saved(self.id, f, self._hold.path_of(f)) for f in self.state.files if f.status == "saved"]
+
+    @property
+    def tracks(self) -> Tracks:
+        """The takes of a song, once the provider names them."""
+        state = self.state
+        takes = (
+            Track(
+                task_id=state.task_id or "",
+                audio_id=t.audio_id,
+                index=t.index,
+                title=t.title,
+                tags=t.tags,
+                duration_s=t.duration_s,
+                model=t.model,
+                task=self,
+            )
+            for t in state.takes
+        )
+        return Tracks(takes)
+
+    def wait(self, *, until: Until = "saved", timeout: float = 1200) -> Task:
+        """Return this task when its files are saved and verified, or earlier with ``until="succeeded"``.
+
+        Raises:
+            TaskFailed: it ended in failure; the message says what the code means and what to do.
+            NotSaved: it succeeded, but a file could not be saved.
+            WaitTimeout: `timeout` seconds went by; the task goes on and can be collected later.
+        """
+        waiting = _Waiting(self, until, timeout)
+        try:
+            while not waiting.over():
+                self._hold.wait_for_change(SLICE_S)
+        except KeyboardInterrupt:
+            waiting.interrupted()
+            raise
+        return self
+
+    def __await__(self) -> Generator[Any, None, Task]:
+        return self._wait_async().__await__()
+
+    async def _wait_async(self) -> Task:
+        """Wait like `wait`, in short steps: a kernel hears the Stop button and its widgets' clicks between them."""
+        waiting = _Waiting(self, "saved", 1200)
+        try:
+            while not waiting.over():  # noqa: ASYNC110 - one long await would not hear the Stop button
+                await asyncio.sleep(SLICE_S)
+        except asyncio.CancelledError:
+            waiting.interrupted()
+            raise
+        return self
+
+    def refresh(self) -> Task:
+        """Ask the provider now, and return this task at once; its state follows."""
+        self._hold.command(self.id, "refresh")
+        return self
+
+    def save(self) -> Task:
+        """Fetch the files that are not saved yet, also those that failed."""
+        self._hold.command(self.id, "save")
+        return self
+
+    def confirm(self) -> Task:
+        """Vouch for what arrived on a listen-only URL: it becomes the result, and its files are fetched."""
+        self._hold.command(self.id, "confirm")
+        return self
+
+    def forget(self) -> Task:
+        """Stop following this task; its row stays, as abandoned."""
+        self._hold.command(self.id, "forget")
+        return self
+
+    def show(self, *, take: int | None = None) -> Any:
+        """Return a widget that plays or shows the saved files; `take` picks one take of a song."""
+        files = [f for f in self.files if take is None or f.index == take]
+        if not files:
+            raise NotReady(f"{self!r} has no saved file to show yet. Wait for it: task.wait().show()")
+        return self._hold.show_files(self, files)
+
+
+class _Waiting:
+    """One wait: what it waits for, until when, and the card that shows it."""
+
+    def __init__(self, task: Task, until: str, timeout: float) -> None:
+        if until not in ("saved", "succeeded"):
+            raise InvalidInput("until", until, 'either "saved" or "succeeded"', 'task.wait(until="saved")')
+        from kit.provider.kinds import KINDS
+
+        self._task, self._until, self._timeout = task, until, timeout
+        self._card = LiveCard(KINDS[task.kind].label)
+
+    def over(self) -> bool:
+        """Bring the card up to date; return True when done, raise when it cannot become so."""
+        state, progress = self._task.state, self._task._hold.progress_of(self._task.id)
+        if state.status in ("failed", "abandoned"):
+            self._card.show(state, {}, now=True)
+            raise failure_of(state)
+        done = self._done(state)
+        self._card.show(state, progress, now=done)
+        if not done and self._card.elapsed_s >= self._timeout:
+            self._card.show(state, progress, note="stopped waiting; the task goes on", now=True)
+            raise WaitTimeout(
+                id=state.id,
+                task_id=state.task_id,
+                kind=state.kind,
+                status=state.status,
+                waited_s=self._card.elapsed_s,
+            )
+        return done
+
+    def interrupted(self) -> None:
+        """Say that only the waiting has ended."""
+        say(f"Stopped waiting. The task goes on and is followed; session.task({self._task.id!r}).wait() resumes.")
+
+    def _done(self, state: TaskState) -> bool:
+        if state.status != "succeeded":
+            return False
+        if self._until == "succeeded" or not state.save:
+            return True
+        lost = [f for f in state.files if f.status in ("failed", "expired")]
+        if lost and not any(f.status in ("waiting", "downloading") for f in state.files):
+            raise _not_saved(state, lost)
+        return all(f.status == "saved" for f in state.files)
+
+
+def failure_of(state: TaskState) -> KitError:
+    """Return the error that tells a person why a task failed."""
+    return TaskFailed(
+        id=state.id,
+        kind=state.kind,
+        code=state.code,
+        provider_message=state.message,
+        meaning=state.meaning or "no reason is known",
+        refunded=state.refunded,
+        next_step=state.next_step or "look at session.deliveries() for what arrived",
+    )
+
+
+def _not_saved(state: TaskState, lost: list[FileState]) -> NotSaved:
+    reasons = "; ".join(f"{f.role} {f.index + 1}: {f.reason or f.status}" for f in lost)
+    return NotSaved(
+        f"{state.kind} task {state.id} succeeded, but {len(lost)} of {len(state.files)} files could not be saved "
+        f"({reasons}). It is paid for; ask again with session.task({state.id!r}).save().wait()."
+    )
+
+
+def _saved(id: str, file: FileState, path: Path) -> SavedFile:
+    return SavedFile(
+        task=id,
+        role=file.role,
+        index=file.index,
+        path=path,
+        bytes=file.bytes or 0,
+        sha256=file.sha256 or "",
+        media_type=file.media_type or "",
+        verified=file.verified or "none",
+        duration_s=file.duration_s,
+        width=file.width,
+        height=file.height,
+    )

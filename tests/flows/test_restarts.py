@@ -1,0 +1,91 @@
+"""Kernels and services come and go; what was bought is followed to its end all the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from jupyter_client.manager import start_new_kernel
+
+import kit
+from tests.flows.acting import make_song, until
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own, as a second kernel would."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.timeout(180)
+def test_a_kernel_killed_while_a_video_is_pending_loses_nothing(connect):
+    """The service goes on without the kernel, and a new session finds the video succeeded and saved."""
+    manager, client = start_new_kernel(kernel_name="python3")
+    try:
+        code = """
+import kit, os
+session = kit.connect(speed=20)
+song = session.generate_music(style="slow piano", title="Window Seat", instrumental=True, save=False).wait(timeout=90)
+video = session.create_video(song.tracks[0], author="Ada")
+print(video.id, video.status, os.getpid())
+"""
+        printed = []
+        client.execute_interactive(
+            code, timeout=100, output_hook=lambda m: printed.append(m["content"].get("text", ""))
+        )
+        id, status, pid = "".join(printed).split()
+        assert status == "pending"
+        os.kill(int(pid), signal.SIGKILL)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+    video = connect(speed=None).task(id).wait(timeout=60)
+    assert (video.status, video.files[0].verified) == ("succeeded", "decoded")
+
+
+def test_a_killed_service_is_started_again_and_finishes_what_was_pending(connect):
+    """After a SIGKILL of the service the session attaches to a new one by itself; nothing is bought again."""
+    session = connect(speed=20)
+    song = make_song(session)
+    video = session.create_video(song.tracks[0], author="Ada")
+    old = session.service
+    os.kill(old.pid, signal.SIGKILL)
+    until(lambda: session.attached and session.service.pid != old.pid, seconds=30)
+
+    assert video.wait(timeout=60).files
+    assert session.service.public_port == old.public_port
+    assert session.sandbox.creates == 2
+
+
+def test_connecting_again_is_the_same_session_and_a_second_kernel_attaches(connect, tmp_path):
+    """One service serves a folder: the same cell twice is one session, another process is one more attachment."""
+    session = connect()
+    assert connect() is session
+
+    other = python("import kit; s = kit.connect(); print(s.service.pid)")
+    assert (0, session.service.pid) == (other.returncode, int(other.stdout or 0)), other.stderr
+
+
+def test_an_idle_service_ends_by_itself(connect, monkeypatch):
+    """With nobody attached and nothing pending the service is gone after its idle time."""
+    monkeypatch.setenv("KIT_IDLE_MINUTES", "0.01")
+    session = connect()
+    record = session.service
+    session.close()
+    until(lambda: not record.alive(), seconds=20)
+
+    with pytest.raises(kit.ServiceError, match="closed"):
+        session.credits()
+
+
+def test_another_key_on_a_provider_in_use_is_refused_with_a_sentence(connect):
+    """A second session with another key does not take over the provider that the first one uses."""
+    connect(key="first")
+    other = python("import kit; kit.connect(key='second')")
+
+    assert other.returncode != 0
+    assert "another key" in other.stderr
+    assert "second" not in other.stderr.replace("key='second'", "")
