@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import nbformat
+from filelock import FileLock, Timeout
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
@@ -61,11 +62,13 @@ def main(argv: Sequence[str]) -> int:
     if not paths:
         print(f"make demo: no notebook {' or '.join(argv) or 'at all'} in {ROOT / 'notebooks'}", file=sys.stderr)
         return 1
-    _start_afresh()
+    DEMO.parent.mkdir(parents=True, exist_ok=True)
     try:
-        runs = [_run(path) for path in paths]
-    finally:
-        end_services(DEMO)
+        with FileLock(DEMO.with_suffix(".lock"), timeout=0):
+            runs = _run_all(paths)
+    except Timeout:
+        print("make demo: another demo runs in this project; let it end first.", file=sys.stderr)
+        return 1
     tasks = [task for run in runs for task in run.tasks]
     print(f"\n{_task_table(tasks)}\n\n{_file_table(tasks)}\n")
     problems = [f"{run.name}: {problem}" for run in runs for problem in run.problems]
@@ -76,6 +79,14 @@ def main(argv: Sequence[str]) -> int:
 def _notebooks(names: Sequence[str]) -> list[Path]:
     found = sorted((ROOT / "notebooks").glob("*.ipynb"))
     return [path for path in found if not names or path.stem in names or path.name in names]
+
+
+def _run_all(paths: Iterable[Path]) -> list[Run]:
+    _start_afresh()
+    try:
+        return [_run(path) for path in paths]
+    finally:
+        end_services(DEMO)
 
 
 def _start_afresh() -> None:
@@ -113,6 +124,9 @@ def _execute(notebook: Any, folder: Path) -> list[str]:
         return [f"a cell raised {failure.ename}: {failure.evalue}"]
     except TimeoutError:
         return [f"its cells did not end within {NOTEBOOK_S:.0f} s"]
+    except Exception as failure:  # nbclient says in several ways that a kernel died or never came up
+        reason = failure.__context__ or failure
+        return [f"its kernel could not go on ({type(reason).__name__}: {reason}); its log is {log.name}"]
     finally:
         log.close()
     return []

@@ -18,6 +18,7 @@ from kit.ledger.facts import (
     Fact,
     FileFact,
     Intent,
+    SaveRequest,
     to_microseconds,
 )
 from kit.provider.wire import parse_delivery, parse_details
@@ -76,6 +77,7 @@ class Evidence:
     takes: tuple[Take, ...] = ()
     files: tuple[FileFact, ...] = ()
     abandonment: Abandonment | None = None
+    save_asked: bool = False
     notes: tuple[str, ...] = ()
     last_seq: int = 0
 
@@ -103,6 +105,8 @@ def gather(known: Evidence, seq: int, fact: Fact) -> Evidence:
             return _with_confirmation(known, known.intent)
         case Abandonment():
             return replace(known, abandonment=fact)
+        case SaveRequest():
+            return replace(known, save_asked=True)
     return known
 
 

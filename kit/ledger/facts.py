@@ -31,6 +31,7 @@ __all__ = [
     "Intent",
     "MintedUrl",
     "Row",
+    "SaveRequest",
     "fact_type",
     "from_microseconds",
     "from_row",
@@ -112,7 +113,7 @@ class Details(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class FileFact(Fact):
-    """What became of one file: `path` is relative to the archive (posix), sizes in bytes, durations in seconds."""
+    """What became of one file: `path` is relative to the ledger's folder (posix); sizes in bytes, times in seconds."""
 
     role: str
     index: int
@@ -133,6 +134,11 @@ class FileFact(Fact):
 @dataclass(frozen=True, kw_only=True)
 class Confirmation(Fact):
     """A person vouches for what was heard on a listen-only URL."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaveRequest(Fact):
+    """A person wants the files, whatever the intent said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +171,7 @@ FACT_TYPES: Mapping[str, type[Fact]] = {
     "file": FileFact,
     "confirmation": Confirmation,
     "abandonment": Abandonment,
+    "save": SaveRequest,
 }
 _NAMES = {cls: name for name, cls in FACT_TYPES.items()}
 

@@ -30,9 +30,10 @@ _RETENTION_DAYS = 14  # the safe lower bound where a page names more or nothing 
 
 @dataclass(frozen=True)
 class FileState:
-    """One file of a task: `path` is relative to the archive, `urls` are candidates, direct ones first.
+    """One file of a task: `path` is relative to the ledger's folder, `urls` are candidates, direct ones first.
 
-    `wanted` is False where the task was submitted with ``save=False``; `expires_at` is an estimate.
+    `wanted` is False where the task was submitted with ``save=False`` and nobody asked for its files since;
+    `expires_at` is an estimate.
     """
 
     role: str
@@ -160,7 +161,7 @@ def _derive(known: Evidence) -> TaskState:
         params=intent.params,
         request_key=intent.request_key,
         origin=intent.origin,
-        save=intent.save,
+        save=intent.save or known.save_asked,
         task_id=known_id(known) or heard_id(known),
         status=status,
         code=code.code if code else None,
@@ -308,14 +309,14 @@ def _files(known: Evidence, intent: Intent) -> tuple[FileState, ...]:
     links = {(link.role, link.index): link for link in known.links}
     facts = {(fact.role, fact.index): fact for fact in known.files}
     expires_at = _expires_at(known, intent)
-    return tuple(_file(key, links.get(key), facts.get(key), expires_at, intent) for key in sorted({*links, *facts}))
+    wanted = intent.save or known.save_asked
+    states = (_file(key, links.get(key), facts.get(key), expires_at) for key in sorted({*links, *facts}))
+    return tuple(replace(state, wanted=wanted) for state in states)
 
 
-def _file(
-    key: tuple[str, int], link: Link | None, fact: FileFact | None, expires_at: datetime | None, intent: Intent
-) -> FileState:
+def _file(key: tuple[str, int], link: Link | None, fact: FileFact | None, expires_at: datetime | None) -> FileState:
     urls = link.urls if link else ()
-    state = FileState(*key, urls=urls, url=urls[0] if urls else None, expires_at=expires_at, wanted=intent.save)
+    state = FileState(*key, urls=urls, url=urls[0] if urls else None, expires_at=expires_at)
     if fact is None:
         return state
     return replace(

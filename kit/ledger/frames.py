@@ -5,7 +5,9 @@ Times are UTC, sizes bytes, durations seconds. Text from the network stays plain
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -149,7 +151,7 @@ def tracks(reader: Reader) -> pd.DataFrame:
 def files(reader: Reader) -> pd.DataFrame:
     """Return one row a file of a task that succeeded, saved or not.
 
-    Columns: id, task_id, kind, role, index, status, path (relative to the archive), bytes, sha256, media_type,
+    Columns: id, task_id, kind, role, index, status, path (absolute), bytes, sha256, media_type,
     verified, duration_s, width, height, sample_rate, url, expires_at (an estimate), saved_at, reason, wanted.
     """
     rows = ((state, file) for state in _shown(reader) for file in state.files)
@@ -196,7 +198,13 @@ def _frame(columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> pd.
 
 
 def _shown(reader: Reader) -> list[TaskState]:
-    return [state for state in reader.states().values() if state.shown]
+    """Return the tasks that are rows, with the paths of their files made absolute: a table's reader opens them."""
+    home = reader.path.parent
+    return [replace(s, files=tuple(_placed(home, f) for f in s.files)) for s in reader.states().values() if s.shown]
+
+
+def _placed(home: Path, file: FileState) -> FileState:
+    return replace(file, path=str(home / file.path)) if file.path else file
 
 
 def _pick(columns: Mapping[str, str], thing: object, **given: Any) -> dict[str, Any]:

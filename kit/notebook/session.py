@@ -57,6 +57,9 @@ def connect(
     """
     chosen = profile_named(profile or settings.switch("KIT_PROVIDER") or "sandbox")
     speed = _checked_speed(speed, chosen)
+    if key is not None and chosen.program is not None:
+        refused = settings.Secret(key)  # it may be a real one, meant for a real provider
+        raise InvalidInput("key", refused, f"no key: {chosen.name} is simulated", f"kit.connect({chosen.name!r})")
     area = settings.data_folder(data) / chosen.area
     area.mkdir(parents=True, exist_ok=True)
     session = _open.get((area, chosen.name))

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import httpx
 
-from kit.ledger.facts import FileFact
+from kit.ledger.facts import FileFact, SaveRequest
 from kit.ledger.fold import FileState, TaskState
 from kit.provider.client import DEFAULT_USER_AGENT
 from kit.service.download import Fetched, NotFetched, fetch
@@ -43,7 +43,6 @@ class Archiver:
         self._hub, self._providers, self._verifier, self._archive = hub, providers, verifier, archive
         self._queue: asyncio.PriorityQueue[tuple[datetime, int, Slot]] = asyncio.PriorityQueue()
         self._taken: set[Slot] = set()
-        self._asked: set[str] = set()
         self._http = httpx.AsyncClient(
             headers={"User-Agent": DEFAULT_USER_AGENT}, timeout=httpx.Timeout(30, connect=10), trust_env=False
         )
@@ -58,7 +57,7 @@ class Archiver:
 
     def consider(self, state: TaskState) -> None:
         """Queue the files of a task that are wanted and not yet in hand."""
-        if state.status != "succeeded" or not (state.save or state.id in self._asked):
+        if state.status != "succeeded" or not state.save:
             return
         if self._providers.get(state.provider) is None:
             return
@@ -70,12 +69,10 @@ class Archiver:
 
     async def save(self, id: str) -> None:
         """Fetch the files of one task that are not saved, whatever its setting and whatever failed before."""
-        self._asked.add(id)
-        state = self._hub.states[id]
-        for file in state.files:
+        await self._hub.record(SaveRequest(task=id, at=datetime.now(UTC)))
+        for file in self._hub.states[id].files:
             if file.status in ("failed", "expired"):
                 await self._note(id, file, "downloading")
-        self.consider(self._hub.states[id])
 
     async def run(self) -> None:
         """Work through the queue until cancelled."""

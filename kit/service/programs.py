@@ -25,8 +25,8 @@ class Program:
     The pipe on its standard input is the leash: the operating system closes it even after a SIGKILL of the service.
     """
 
-    def __init__(self, argv: Sequence[str], folder: Path, *, port: int, speed: float, key: str) -> None:
-        self.folder, self.port, self.speed, self._key = folder, port, speed, key
+    def __init__(self, argv: Sequence[str], folder: Path, *, token_file: Path, port: int, speed: float) -> None:
+        self.folder, self.port, self.speed, self._token_file = folder, port, speed, token_file
         self._argv = tuple(argv)
         self.base_url = ""
         self.admin_token = secrets.token_urlsafe(24)
@@ -36,6 +36,8 @@ class Program:
     async def start(self) -> None:
         """Start the program and wait until it listens; a taken port means a fresh one."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._token_file.touch(mode=0o600)
+        self._token_file.write_text(self.admin_token, encoding="utf-8")
         if not await self._spawn(self.port) and not await self._spawn(0):
             raise ServiceError(f"The local provider {' '.join(self._argv)} could not get a port on loopback.")
         self._watch = asyncio.create_task(self._keep_alive())
@@ -55,11 +57,8 @@ class Program:
             await self._process.wait()
 
     async def _spawn(self, port: int) -> bool:
-        token_file = self.folder / "admin-token"
-        token_file.touch(mode=0o600)
-        token_file.write_text(self.admin_token, encoding="utf-8")
-        options = ["--folder", str(self.folder), "--port", str(port), "--speed", str(self.speed), "--key", self._key]
-        options += ["--admin-token-file", str(token_file), "--until-stdin-closes"]
+        options = ["--folder", str(self.folder), "--port", str(port), "--speed", str(self.speed)]
+        options += ["--admin-token-file", str(self._token_file), "--until-stdin-closes"]
         with (self.folder / "program.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, *self._argv, *options, stdin=-1, stdout=-1, stderr=log

@@ -109,16 +109,18 @@ class Providers:
         pace = 1.0
         if profile.program is not None:
             pace = speed or DEFAULT_SPEED
-            program = await self._run(profile, key, pace)
+            program = await self._run(profile, pace)
             base_url = program.base_url
         client = ProviderClient(profile.dialect, base_url, key)
         return OpenProvider(profile, base_url, key, webhook_key, client, program, pace)
 
-    async def _run(self, profile: Profile, key: Secret, speed: float) -> Program:
+    async def _run(self, profile: Profile, speed: float) -> Program:
         assert profile.program is not None
         ports = self._read_ports()
         folder = self._area / f"provider-{profile.name}"
-        program = Program(profile.program, folder, port=ports.get(profile.name, 0), speed=speed, key=key.reveal())
+        token = self._kept.with_name(f"{profile.name}.token")
+        port = ports.get(profile.name, 0)
+        program = Program(profile.program, folder, token_file=token, port=port, speed=speed)
         await program.start()
         write_private(self._kept, ports | {profile.name: program.port})
         return program

@@ -80,7 +80,7 @@ def shoot(page: Any, name: str) -> None:
         page.screenshot(path=str(Path(SHOTS) / f"{name}.png"))
 
 
-def wait_video(page: Any, selector: str = "video") -> None:
+def wait_video(page: Any, selector: str) -> None:
     """Wait until the video has decoded its first picture."""
     page.wait_for_function(f"() => document.querySelector('{selector}')?.readyState >= 2", timeout=30_000)
 
@@ -90,8 +90,16 @@ def middle(page: Any, tag: str) -> dict[str, Any]:
     found: dict[str, Any] = page.evaluate(
         """async (tag) => {
           const m = document.querySelector(tag);
-          const once = (name) => new Promise((done) => m.addEventListener(name, done, { once: true }));
-          if (m.readyState < 1) await once("loadedmetadata");
+          const once = (name) => new Promise((done, fail) => {
+            m.addEventListener(name, done, { once: true });
+            setTimeout(() => fail(new Error(`${tag}: no ${name} in 15 s`)), 15000);
+          });
+          if (m.readyState < 1) {
+            const known = once("loadedmetadata");
+            m.preload = "auto";
+            m.load();
+            await known;
+          }
           const auto = { autoplay: m.autoplay, loop: m.loop, paused: m.paused };
           const sought = once("seeked");
           m.currentTime = m.duration / 2;
@@ -122,16 +130,17 @@ def test_media_play_seek_and_download_from_a_small_notebook(
     notebook.run_all()
     notebook.wait_cells_done()
     page = notebook.page
-    wait_video(page, "video[src]")
-    page.wait_for_selector("audio[src]")
+    wait_video(page, "section video")
+    page.wait_for_selector("section audio[src]")
     page.wait_for_function(
         "() => [...document.querySelectorAll('img.callboard-cover')].every(i => i.naturalWidth > 700)"
     )
+    assert not page.locator(".callboard-twin:visible").count()
     notebook.command("notebook:hide-all-cell-code")
     page.wait_for_timeout(500)
     shoot(page, "lab-light-start")
 
-    video, sound = middle(page, "video"), middle(page, "audio")
+    video, sound = middle(page, "section video"), middle(page, "section audio")
     assert (video["autoplay"], video["loop"], video["paused"]) == (False, False, True)
     assert (video["width"], video["height"]) == (640, 360)
     assert video["seekable"] == pytest.approx(video["duration"])
@@ -247,16 +256,16 @@ def test_loopback_address_serves_what_the_notebook_server_cannot(
         notebook.run_all()
         notebook.wait_cells_done()
         page = notebook.page
-        page.wait_for_selector("audio[src]", timeout=20_000)
-        sound = middle(page, "audio")
+        page.wait_for_selector("section audio[src]", timeout=20_000)
+        sound = middle(page, "section audio")
         assert sound["src"] == url
         assert sound["later"] > sound["at"]
         with page.expect_download() as download:
             page.click("a.callboard-button")
         assert Path(download.value.path()).read_bytes() == outside.read_bytes()
         page.wait_for_selector("text=This browser cannot reach the file")
-        assert str(gone) in page.inner_text("text=File missing")
-        assert [True] == page.evaluate("() => [...document.querySelectorAll('video')].map(v => v.hidden)")
+        assert str(gone) in page.inner_text("section :text('File missing')")
+        assert [True] == page.evaluate("() => [...document.querySelectorAll('section video')].map(v => v.hidden)")
         notebook.command("notebook:hide-all-cell-code")
         page.wait_for_timeout(400)
         shoot(page, "outside-light")

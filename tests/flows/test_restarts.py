@@ -6,11 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from jupyter_client.manager import start_new_kernel
 
 import kit
+from kit import settings
+from kit.service.control_client import Control
 from tests.flows.acting import make_song, until
 
 
@@ -83,9 +86,26 @@ def test_an_idle_service_ends_by_itself(connect, monkeypatch):
 
 def test_another_key_on_a_provider_in_use_is_refused_with_a_sentence(connect):
     """A second session with another key does not take over the provider that the first one uses."""
-    connect(key="first")
-    other = python("import kit; kit.connect(key='second')")
+    connect("kie", key="first", speed=None)
+    other = python("import kit; kit.connect('kie', key='second')")
 
     assert other.returncode != 0
     assert "another key" in other.stderr
     assert "second" not in other.stderr.replace("key='second'", "")
+
+
+def test_a_service_of_another_version_is_replaced_or_refuses_with_a_sentence(connect, monkeypatch):
+    """While a notebook is attached the other version refuses; once nobody is, it makes way."""
+    session = connect()
+    record = session.service
+    state = settings.state_folder(session.area)
+    replace(record, version="0.0.1").write(state)
+    other = python("import kit; kit.connect()")
+    assert other.returncode != 0
+    assert "callboard 0.0.1 runs on" in other.stderr
+
+    session.close()
+    control = Control(record)
+    until(lambda: control.hello()["attached"] == 0)
+    control.close()
+    assert connect().service.pid != record.pid

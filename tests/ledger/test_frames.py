@@ -118,14 +118,14 @@ def test_text_stays_plain_text(reader: Reader) -> None:
 
 
 def test_files_has_one_row_a_file(reader: Reader) -> None:
-    """Saved and waiting files stand side by side."""
+    """Saved and waiting files stand side by side, with paths that can be opened from anywhere."""
     table = frames.files(reader)
 
     assert [("t1", "audio"), ("t1", "image"), ("t2", "video"), ("t4", "image"), ("t4", "image")] == list(
         zip(table["id"], table["role"], strict=True)
     )
     assert ["saved", "waiting", "saved", "saved", "saved"] == list(table["status"])
-    assert (1280, "t2/0.mp4") == (table["width"][2], table["path"][2])
+    assert (1280, str(reader.path.parent / "t2/0.mp4")) == (table["width"][2], table["path"][2])
     assert table["expires_at"].notna().all()
 
 
@@ -156,11 +156,13 @@ def test_any_body_is_a_row(ledger: Ledger) -> None:
 def test_lineage_joins_what_was_made_from_a_take(reader: Reader) -> None:
     """One row a take, with its video, its failed WAV and its song's covers."""
     [row] = frames.lineage(reader).to_dict("records")
+    home = f"{reader.path.parent}/"
 
-    assert ("t1", "a1", "saved", "t1/0.mp3") == (row["id"], row["audio_id"], row["audio_status"], row["audio_path"])
-    assert ("t2", "saved", "t2/0.mp4") == (row["video_id"], row["video_status"], row["video_path"])
+    assert ("t1", "a1", "saved") == (row["id"], row["audio_id"], row["audio_status"])
+    assert f"{home}t1/0.mp3" == row["audio_path"]
+    assert ("t2", "saved", f"{home}t2/0.mp4") == (row["video_id"], row["video_status"], row["video_path"])
     assert ("t3", "failed") == (row["wav_id"], row["wav_status"])
     assert pd.isna(row["wav_path"])
-    assert ("t4", "saved", "t4/0.png\nt4/1.png") == (
+    assert ("t4", "saved", f"{home}t4/0.png\n{home}t4/1.png") == (
         row["cover_image_id"], row["cover_image_status"], row["cover_image_paths"],
     )  # fmt: skip
