@@ -68,9 +68,14 @@ class Pump:
             self._attached.clear()
             if not self._stopping.is_set():
                 self._attach_again()
+        control, self.control = self.control, None
+        if control is not None:
+            control.close()
 
     def _take(self, event: dict[str, Any]) -> None:
         self._attached.set()
+        if "stopping" in event:  # somebody shut the service down on purpose
+            self._stopping.set()
         if "received" in event:
             files = self.progress.setdefault(event["task"], {})
             files[event["role"], event["index"]] = (event["received"], event["total"])

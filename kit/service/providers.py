@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,7 @@ class Providers:
     def __init__(self, area: Path, state: Path) -> None:
         self._area, self._kept = area, state / "ports.json"
         self._open: dict[str, OpenProvider] = {}
+        self._opening = asyncio.Lock()  # two kernels may connect at the same moment, and a program starts once
 
     def get(self, name: str) -> OpenProvider | None:
         """Return the open provider called `name`."""
@@ -79,27 +81,30 @@ class Providers:
             ServiceError: it is open with another key while tasks or notebooks depend on that one.
         """
         profile = profile_named(name)
-        key = key or LOCAL_KEY
-        current = self._open.get(name)
-        if current is not None and current.key == key and (speed is None or speed == current.speed):
-            current.webhook_key = webhook_key or current.webhook_key
-            return current
-        if current is not None and current.key != key and in_use:
-            raise ServiceError(
-                f"The service on {str(self._area)!r} works for {name} with another key (fingerprint "
-                f"{current.key.fingerprint()}, yours {key.fingerprint()}), and tasks or notebooks depend on it. Close "
-                "them first, or use another folder: kit.connect(..., data='~/callboard-2')."
-            )
-        if current is not None:
-            await self._close(current)
-        self._open[name] = await self._start(profile, key, webhook_key, speed)
-        return self._open[name]
+        async with self._opening:
+            current = self._open.get(name)
+            if current is not None and self._suits(current, key or LOCAL_KEY, speed, in_use=in_use):
+                current.webhook_key = webhook_key or current.webhook_key
+                return current
+            if current is not None:
+                await self._close(current)
+            self._open[name] = await self._start(profile, key or LOCAL_KEY, webhook_key, speed)
+            return self._open[name]
 
     async def close(self) -> None:
         """Close every client and end every local program."""
         for provider in self._open.values():
             await self._close(provider)
         self._open.clear()
+
+    def _suits(self, current: OpenProvider, key: Secret, speed: float | None, *, in_use: bool) -> bool:
+        if current.key != key and in_use:
+            raise ServiceError(
+                f"The service on {str(self._area)!r} works for {current.profile.name} with another key (fingerprint "
+                f"{current.key.fingerprint()}, yours {key.fingerprint()}), and tasks or notebooks depend on it. Close "
+                "them first, or use another folder: kit.connect(..., data='~/callboard-2')."
+            )
+        return current.key == key and speed in (None, current.speed)
 
     async def _start(
         self, profile: Profile, key: Secret, webhook_key: Secret | None, speed: float | None

@@ -61,8 +61,7 @@ class Service:
 
     async def run(self) -> None:
         """Serve until stopped."""
-        for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(name, self.stop if name == signal.SIGTERM else lambda: None)
+        self._mind_signals()
         await self._submitter.recover()
         record = self._record()
         media = MediaServer(self._hub, self._area, record.media_token)
@@ -73,11 +72,15 @@ class Service:
         loops = [asyncio.create_task(run()) for run in (self._poller.run, self._archiver.run, self._watch_need)]
         record.write(self._state)
         _log.info("listening on %s (public) and %s (control)", record.public_port, record.control_port)
-        await self._stop.wait()
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait([stopping, *work, *loops], return_when=asyncio.FIRST_COMPLETED)
+        for broken in (part for part in (*work, *loops) if part.done()):
+            _log.error("a part of the service ended by itself: ending all of it", exc_info=broken.exception())
         await self._end(servers, work, loops)
 
     def stop(self) -> None:
-        """Begin to end."""
+        """Begin to end; attached kernels are told, so that none starts the service again."""
+        self._hub.tell({"stopping": True})
         self._stop.set()
 
     def hello(self) -> dict[str, Any]:
@@ -149,6 +152,14 @@ class Service:
         """Pass every change on to who may have work with it."""
         self._poller.follow(state.id)
         self._archiver.consider(state)
+
+    def _mind_signals(self) -> None:
+        """End on SIGTERM; an interrupt or a closed terminal is meant for somebody else."""
+        for name in ("SIGINT", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
+        with contextlib.suppress(NotImplementedError):  # Windows ends a process without asking it
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stop)
 
     def _record(self) -> ServiceRecord:
         return ServiceRecord(
