@@ -39,6 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "data" / "runtime" / "demo"
 STATE = DEMO / "state"
 NOTEBOOK_S = 420.0
+AT_ONCE = 2
 SETTLE_S = 60.0
 VERIFIED = {"structure", "decoded"}
 Failures = Counter[tuple[str, str]]  # (kind, code) -> how many
@@ -51,7 +52,6 @@ class Run:
     name: str
     cells: int
     expected: Failures
-    seconds: float = 0.0
     problems: list[str] = field(default_factory=list)
     tasks: list[TaskState] = field(default_factory=list)
 
@@ -62,10 +62,11 @@ def main(argv: Sequence[str]) -> int:
     if not paths:
         print(f"make demo: no notebook {' or '.join(argv) or 'at all'} in {ROOT / 'notebooks'}", file=sys.stderr)
         return 1
+    started = time.monotonic()
     DEMO.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(DEMO.with_suffix(".lock"), timeout=0):
-            runs = _run_all(paths)
+            runs = asyncio.run(_run_all(paths))
     except Timeout:
         print("make demo: another demo runs in this project; let it end first.", file=sys.stderr)
         return 1
@@ -73,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
     print(f"\n{_task_table(tasks)}\n\n{_file_table(tasks)}\n")
     problems = [f"{run.name}: {problem}" for run in runs for problem in run.problems]
     problems += [] if argv else _not_shown(tasks)
-    return _verdict(problems, tasks, sum(run.seconds for run in runs))
+    return _verdict(problems, tasks, time.monotonic() - started)
 
 
 def _notebooks(names: Sequence[str]) -> list[Path]:
@@ -81,10 +82,12 @@ def _notebooks(names: Sequence[str]) -> list[Path]:
     return [path for path in found if not names or path.stem in names or path.name in names]
 
 
-def _run_all(paths: Iterable[Path]) -> list[Run]:
+async def _run_all(paths: Iterable[Path]) -> list[Run]:
+    """Run the notebooks, two at a time; they spend most of it waiting for the provider, as a person would."""
     _start_afresh()
+    turn = asyncio.Semaphore(AT_ONCE)
     try:
-        return [_run(path) for path in paths]
+        return await asyncio.gather(*(_run(path, turn) for path in paths))
     finally:
         end_services(DEMO)
 
@@ -96,39 +99,36 @@ def _start_afresh() -> None:
     STATE.mkdir(parents=True)
 
 
-def _run(path: Path) -> Run:
+async def _run(path: Path, turn: asyncio.Semaphore) -> Run:
     notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     run = Run(path.stem, len(code), _expected(code))
-    print(f"{run.name}: {run.cells} cells ...", flush=True)
-    started = time.monotonic()
-    run.problems += _execute(notebook, DEMO / run.name) or _error_outputs(code)
-    _write_page(notebook, DEMO / f"{run.name}.html")
-    run.tasks = _settled_tasks(DEMO / run.name)
+    async with turn:
+        print(f"{run.name}: {run.cells} cells ...", flush=True)
+        started = time.monotonic()
+        run.problems += await _execute(notebook, DEMO / run.name) or _error_outputs(code)
+        _write_page(notebook, DEMO / f"{run.name}.html")
+        run.tasks = await _settled_tasks(DEMO / run.name)
     run.problems += _task_problems(run)
-    run.seconds = time.monotonic() - started
-    print(f"{run.name}: {'ok' if not run.problems else 'NOT OK'} after {run.seconds:.1f} s", flush=True)
+    print(f"{run.name}: {'ok' if not run.problems else 'NOT OK'}, {time.monotonic() - started:.1f} s", flush=True)
     return run
 
 
-def _execute(notebook: Any, folder: Path) -> list[str]:
+async def _execute(notebook: Any, folder: Path) -> list[str]:
     """Run all cells in `notebook`, which is changed in place; return what went wrong."""
-    folder.mkdir()
-    log = (STATE / f"{folder.name}.log").open("wb")  # where the kernel says what it says at every start
     # The kernel works where the page will be written, so that the page's relative links to the media are good.
     client = NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(DEMO)}})
-    running = client.async_execute(env=_environment(folder), stderr=log)
+    log = STATE / f"{folder.name}.log"  # where the kernel says what it says at every start
     try:
-        asyncio.run(asyncio.wait_for(running, NOTEBOOK_S))
+        with log.open("wb") as out:
+            await asyncio.wait_for(client.async_execute(env=_environment(folder), stderr=out), NOTEBOOK_S)
     except CellExecutionError as failure:
         return [f"a cell raised {failure.ename}: {failure.evalue}"]
     except TimeoutError:
         return [f"its cells did not end within {NOTEBOOK_S:.0f} s"]
     except Exception as failure:  # nbclient says in several ways that a kernel died or never came up
         reason = failure.__context__ or failure
-        return [f"its kernel could not go on ({type(reason).__name__}: {reason}); its log is {log.name}"]
-    finally:
-        log.close()
+        return [f"its kernel could not go on ({type(reason).__name__}: {reason}); its log is {log}"]
     return []
 
 
@@ -162,7 +162,7 @@ def _write_page(notebook: Any, page: Path) -> None:
     page.write_text(html, encoding="utf-8")
 
 
-def _settled_tasks(folder: Path) -> list[TaskState]:
+async def _settled_tasks(folder: Path) -> list[TaskState]:
     """Return all tasks of a data folder once each is settled, or as they are when the time is up."""
     deadline = time.monotonic() + SETTLE_S
     ledgers = [Reader(folder / area / "ledger.sqlite") for area in ("sandbox", "live")]
@@ -170,7 +170,7 @@ def _settled_tasks(folder: Path) -> list[TaskState]:
         tasks = [task for ledger in ledgers for task in ledger.states().values() if task.shown]
         if all(task.settled for task in tasks) or time.monotonic() > deadline:
             return tasks
-        time.sleep(0.2)
+        await asyncio.sleep(0.2)
 
 
 def _task_problems(run: Run) -> list[str]:

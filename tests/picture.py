@@ -43,7 +43,7 @@ def test_take_the_picture(
 ) -> None:
     """The picture shows a video, covers and a player that the first notebook made, in at most 300 KB."""
     places = {"KIT_DATA_DIR": str(project / "data" / "runtime"), "KIT_STATE_DIR": str(tmp_path / "state")}
-    notebook = open_notebook(start_lab(project, env=places), NOTEBOOK, width=1100, height=1500)
+    notebook = open_notebook(start_lab(project, env=places), NOTEBOOK, width=920, height=1400)
     notebook.command("application:toggle-left-area")
     notebook.run_all()
     cells = notebook.wait_cells_done(240)
@@ -57,21 +57,23 @@ def test_take_the_picture(
 
 
 def _bring_into_view(page: Any, sources: list[str]) -> None:
-    """Scroll to the first thing shown and wait until the video stands at a frame of its middle."""
+    """Put the video at the top, standing at its middle, once all below it is there."""
     index = next(number for number, source in enumerate(sources) if FIRST_SHOWN in source)
     page.evaluate(f"() => {WIDGET}.content.scrollToItem({json.dumps(index)}, 'start')")
-    page.wait_for_function("() => document.querySelector('video') !== null", timeout=30_000)
-    page.evaluate(
-        """() => new Promise(done => {
-            const video = document.querySelector('video');
-            video.addEventListener('seeked', done, {once: true});
-            const seek = () => { video.currentTime = video.duration / 2; };
-            if (video.readyState >= 1) seek();
-            else { video.addEventListener('loadedmetadata', seek, {once: true}); video.preload = 'auto'; video.load(); }
-        })"""
+    video = page.locator("video:visible").first
+    video.wait_for(timeout=30_000)
+    video.evaluate(
+        """async video => {
+            video.muted = true;
+            await video.play();
+            video.currentTime = video.duration / 2;
+            await new Promise(done => video.addEventListener('timeupdate', done, {once: true}));
+            video.pause();
+        }"""
     )
     page.wait_for_function("() => [...document.images].every(image => image.complete)", timeout=30_000)
-    page.wait_for_timeout(500)  # one more paint
+    video.evaluate("video => video.closest('.jp-Cell').scrollIntoView({block: 'start'})")
+    page.wait_for_timeout(1000)  # one more paint
 
 
 def _small(png: bytes) -> bytes:

@@ -63,7 +63,7 @@ class LiveCard:
     def __init__(self, label: str) -> None:
         self._label, self._began, self._shown_at = label, time.monotonic(), float("-inf")
         self._handle: Any = None
-        self._last = ""
+        self._last: tuple[str, str | None] | None = None
         self._active = _shell() is not None
 
     @property
@@ -72,17 +72,17 @@ class LiveCard:
         return time.monotonic() - self._began
 
     def show(self, state: TaskState, progress: Progress, *, note: str | None = None, now: bool = False) -> None:
-        """Bring the card up to date, at most twice a second unless `now`."""
-        text = words(state, progress)
-        due = now or text != self._last or time.monotonic() - self._shown_at >= EVERY_S
+        """Bring the card up to date: at every new stage, else twice a second, or `now`."""
+        stage = (state.status, state.stage)
+        due = now or stage != self._last or time.monotonic() - self._shown_at >= EVERY_S
         if not self._active or not due:
             return
-        self._last, self._shown_at = text, time.monotonic()
+        self._last, self._shown_at = stage, time.monotonic()
         facts: dict[str, Any] = {
             "label": self._label,
             "title": state.title or state.id,
             "status": state.status,
-            "words": text,
+            "words": words(state, progress),
             "elapsed_s": self.elapsed_s,
             "progress": _fraction(progress),
             "note": note,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from kit import settings
-from kit.errors import DuplicateTask, InvalidInput, KitError, ServiceError
+from kit.errors import DuplicateTask, InvalidInput, KitError, ServiceError, SettingsError
 from kit.ledger.reader import Reader
 from kit.notebook.live import Progress, say
 from kit.notebook.pump import Pump
-from kit.notebook.task import SavedFile, Task, Track
-from kit.provider.kinds import kind_named
-from kit.provider.profiles import Profile, profile_named
+from kit.notebook.task import SavedFile, Task, Track, check_flag
+from kit.provider.kinds import KINDS, kind_named
+from kit.provider.profiles import PROFILES, Profile, profile_named
 from kit.provider.wire import check_params
 from kit.sandbox.admin import Sandbox
 from kit.service.control_client import Control
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Session", "connect"]
 
 ANSWER_WITHIN_S = 15.0
+LONGEST_ID = 256  # ids are opaque; the bound only keeps nonsense from leaving (provider-api 1.4)
 
 _open: dict[tuple[Path, str], Session] = {}
 
@@ -55,19 +57,17 @@ def connect(
     Raises:
         InvalidInput, SettingsError, ServiceError: with what to change.
     """
-    chosen = profile_named(profile or settings.switch("KIT_PROVIDER") or "sandbox")
+    chosen = _chosen(profile)
     speed = _checked_speed(speed, chosen)
-    if key is not None and chosen.program is not None:
-        refused = settings.Secret(key)  # it may be a real one, meant for a real provider
-        raise InvalidInput("key", refused, f"no key: {chosen.name} is simulated", f"kit.connect({chosen.name!r})")
-    area = settings.data_folder(data) / chosen.area
-    area.mkdir(parents=True, exist_ok=True)
+    secret = _checked_key(key, chosen)
+    check_flag("save", save, "kit.connect(save=False)")
+    area = _area(data, chosen)
     session = _open.get((area, chosen.name))
-    if session is not None and session.same_as(key=key, save=save, speed=speed):
+    if session is not None and session.same_as(key=secret, save=save, speed=speed):
         return session
     if session is not None:
         session.close()
-    session = Session(chosen, area, key=key, save=save, speed=speed)
+    session = Session(chosen, area, key=secret, save=save, speed=speed)
     _open[area, chosen.name] = session
     say(f"{chosen.badge} Everything is kept in {area}.")
     return session
@@ -76,10 +76,12 @@ def connect(
 class Session:
     """The live hold on the service; `close()` lets go of it, `shutdown()` ends it."""
 
-    def __init__(self, profile: Profile, area: Path, *, key: str | None, save: bool, speed: float | None) -> None:
+    def __init__(
+        self, profile: Profile, area: Path, *, key: settings.Secret | None, save: bool, speed: float | None
+    ) -> None:
         self.profile, self.area = profile, area
         self._asked = {"key": key, "save": save, "speed": speed}
-        self._key = _key(profile, key)
+        self._key = key or _kept_key(profile)
         self._reader = Reader(area / "ledger.sqlite")
         self._sandbox: Sandbox | None = None
         self._pump = Pump(self._attach)
@@ -119,28 +121,35 @@ class Session:
         save: bool | None = None,
     ) -> Task:
         """Submit a music video of one take; `author` and `domain_name` (50 characters each) are shown in it."""
-        params = {**_track_params(track, "create_video"), "author": author, "domain_name": domain_name}
+        params = {**self._params_of(track, "create_video"), "author": author, "domain_name": domain_name}
         return self._submit("video", params, track.title, again, save)
 
     def create_cover_images(self, song: Task, *, again: bool = False, save: bool | None = None) -> Task:
         """Submit cover images for a song; usually two come back. Each song can have them once."""
-        if not isinstance(song, Task) or song.kind != "music" or not song.task_id:
+        if not isinstance(song, Task) or song.kind != "music" or song.status != "succeeded":
             raise InvalidInput("song", song, "a finished music task", "session.create_cover_images(song.wait())")
+        self._same_provider("song", song, song, "create_cover_images(song)")
         return self._submit("cover_image", {"task_id": song.task_id}, song.state.title, again, save)
 
     def convert_wav(self, track: Track, *, again: bool = False, save: bool | None = None) -> Task:
         """Submit the conversion of one take to WAV."""
-        return self._submit("wav", _track_params(track, "convert_wav"), track.title, again, save)
+        return self._submit("wav", self._params_of(track, "convert_wav"), track.title, again, save)
 
     def adopt(self, task_id: str, *, kind: str) -> Task:
         """Follow a task of this provider that was bought elsewhere, by the provider's id; nothing is bought."""
-        kind_named(kind)
-        if not isinstance(task_id, str) or not task_id.strip():
-            raise InvalidInput(
-                "task_id", task_id, "the provider's id of a task", f'session.adopt("5bbe…", kind="{kind}")'
-            )
-        done = self._control.submit(provider=self.profile.name, kind=kind, params={}, task_id=task_id.strip())
-        return self.task(done["id"])
+        _check_kind(kind, 'session.adopt("5bbe…", kind="video")')
+        plain = task_id.strip() if isinstance(task_id, str) else ""
+        if not plain.isprintable() or " " in plain or not 1 <= len(plain) <= LONGEST_ID:
+            expected = f"the provider's id of a task, 1 to {LONGEST_ID} characters without spaces"
+            raise InvalidInput("task_id", task_id, expected, f'session.adopt("5bbe…", kind="{kind}")')
+        done = self._control.submit(
+            provider=self.profile.name, kind=kind, params={}, task_id=plain, save=bool(self._asked["save"])
+        )
+        task = self.task(done["id"])
+        if task.kind != kind:
+            expected = f"{task.kind}, as which {plain} is followed already"
+            raise InvalidInput("kind", kind, expected, f"session.task({task.id!r})")
+        return task
 
     def callback_url(self, kind: str, *, provider: str | None = None) -> str:
         """Return a fresh URL for the callback of one task submitted elsewhere.
@@ -148,21 +157,28 @@ class Session:
         What arrives there becomes an unconfirmed row of `tasks()`. Where this session has the provider's key the row is
         confirmed by asking; otherwise nothing is downloaded until ``task.confirm()``. The URL lives for a day.
         """
-        url: str = self._control.mint_url(kind_named(kind).name, profile_named(provider or self.profile.name).name)[
-            "url"
-        ]
+        _check_kind(kind, 'session.callback_url("video")')
+        name = self.profile.name if provider is None else provider
+        if not isinstance(name, str) or name not in PROFILES:
+            expected = f"one of {', '.join(PROFILES)}"
+            raise InvalidInput("provider", name, expected, f'session.callback_url("{kind}", provider="kie")')
+        url: str = self._control.mint_url(kind, name)["url"]
         return url
 
     # -- looking ------------------------------------------------------------------------------------------------
 
     def task(self, either_id: str) -> Task:
-        """Return the task with our id or the provider's, also one from before a kernel restart."""
-        state = self._reader.state(either_id)
+        """Return the task with our id or the provider's, also one from before a kernel restart.
+
+        Raises:
+            InvalidInput: no row of this folder has that id.
+        """
+        state = self._reader.state(either_id) if isinstance(either_id, str) and either_id else None
         if state is None:
-            raise KitError(
-                f"No task {either_id!r} is known in {str(self.area)!r}. session.tasks() lists those that are; one "
-                f'bought elsewhere can be followed: session.adopt({either_id!r}, kind="video").'
-            )
+            where = f"the id of a task kept in {str(self.area)!r}, as session.tasks() lists them"
+            bought = either_id if isinstance(either_id, str) and either_id else "5bbe…"
+            example = f'session.adopt({bought!r}, kind="video"), where it was bought elsewhere'
+            raise InvalidInput("either_id", either_id, where, example)
         return Task(self, state.id)
 
     def tasks(self) -> pd.DataFrame:
@@ -212,7 +228,7 @@ class Session:
     @property
     def sandbox(self) -> Sandbox | None:
         """The controls of the simulated provider; None where the provider is real."""
-        return self._sandbox
+        return self._sandbox if self._control else None
 
     # -- leaving ------------------------------------------------------------------------------------------------
 
@@ -228,7 +244,7 @@ class Session:
         self._pump.stop(closing=control.shutdown)
         await_end(control.record)
 
-    def same_as(self, *, key: str | None, save: bool, speed: float | None) -> bool:
+    def same_as(self, *, key: settings.Secret | None, save: bool, speed: float | None) -> bool:
         """Tell whether this session is attached and was asked for with the same options."""
         return self._pump.attached and self._asked == {"key": key, "save": save, "speed": speed}
 
@@ -292,6 +308,10 @@ class Session:
         return control
 
     def _submit(self, kind: str, params: dict[str, Any], title: str | None, again: bool, save: bool | None) -> Task:
+        example = kind_named(kind).example
+        check_flag("again", again, f"{example[:-1]}, again=True)")
+        if save is not None:
+            check_flag("save", save, f"{example[:-1]}, save=False)")
         given = {name: value for name, value in params.items() if value is not None}
         done = self._control.submit(
             provider=self.profile.name,
@@ -334,29 +354,90 @@ class Session:
             )
         return task
 
+    def _params_of(self, track: Track, call: str) -> dict[str, Any]:
+        if not isinstance(track, Track):
+            raise InvalidInput("track", track, "one take of a finished song", f"session.{call}(song.tracks[0])")
+        self._same_provider("track", track, track.task, f"{call}(song.tracks[0])")
+        return {"task_id": track.task_id, "audio_id": track.audio_id}
 
-def _track_params(track: Track, call: str) -> dict[str, Any]:
-    if not isinstance(track, Track):
-        raise InvalidInput("track", track, "one take of a finished song", f"session.{call}(song.tracks[0])")
-    return {"task_id": track.task_id, "audio_id": track.audio_id}
+    def _same_provider(self, name: str, value: object, song: Task, call: str) -> None:
+        """Refuse what another provider made: this one does not know its id."""
+        if song.provider != self.profile.name:
+            expected = f"one that {self.profile.name} made, and this is of {song.provider}"
+            raise InvalidInput(name, value, expected, f"kit.connect({song.provider!r}).{call}")
 
 
-def _key(profile: Profile, explicit: str | None) -> settings.Secret | None:
-    if explicit:
-        return settings.Secret(explicit)
-    return settings.key_for(profile.key_variable, profile.name) if profile.key_variable else None
+def _chosen(profile: str | None) -> Profile:
+    name = settings.switch("KIT_PROVIDER") if profile is None else profile
+    if profile is None and name is not None and name not in PROFILES:
+        raise InvalidInput("KIT_PROVIDER", name, f"one of {', '.join(PROFILES)}, or unset", 'kit.connect("sandbox")')
+    return profile_named("sandbox" if name is None else name)
+
+
+def _area(data: str | os.PathLike[str] | None, profile: Profile) -> Path:
+    """Return the profile's half of the data folder, made and writable."""
+    if data is not None and (not isinstance(data, (str, os.PathLike)) or not str(data).strip() or "\0" in str(data)):
+        raise InvalidInput("data", data, "the path of a folder", 'kit.connect(data="~/callboard")')
+    area = settings.data_folder(data) / profile.area
+    try:
+        area.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=area):
+            return area
+    except OSError as reason:
+        raise SettingsError(
+            f"The folder {str(area)!r} cannot be written ({reason.strerror}). Name a data folder that can: "
+            "kit.connect(data='~/callboard') or KIT_DATA_DIR."
+        ) from reason
+
+
+def _checked_key(key: str | None, profile: Profile) -> settings.Secret | None:
+    """Return the key given with the call, hidden from the first moment; an empty one counts as none."""
+    if key is None or (key == "" and profile.program is None):
+        return None
+    secret = settings.Secret(str(key))  # it may be a real one, meant for a real provider
+    if profile.program is not None:
+        raise InvalidInput("key", secret, f"no key: {profile.name} is simulated", f"kit.connect({profile.name!r})")
+    if not isinstance(key, str) or not _sendable(secret):
+        expected = "the key as the provider shows it: plain ASCII text without spaces or line breaks"
+        raise InvalidInput("key", secret, expected, f"kit.connect({profile.name!r}, key=...)")
+    return secret
+
+
+def _kept_key(profile: Profile) -> settings.Secret | None:
+    """Return the key from the environment, where the profile needs one."""
+    if profile.key_variable is None:
+        return None
+    secret = settings.key_for(profile.key_variable, profile.name)
+    if not _sendable(secret):
+        raise SettingsError(
+            f"{profile.key_variable} holds a space, a line break or a non-ASCII character, which no API key has. "
+            f"Copy it again and connect again. To go on without an account: kit.connect()."
+        )
+    return secret
+
+
+def _sendable(secret: settings.Secret) -> bool:
+    plain = secret.reveal()
+    return bool(plain) and plain.isascii() and plain.isprintable() and " " not in plain
 
 
 def _checked_speed(speed: float | None, profile: Profile) -> float | None:
+    name = "KIT_SPEED" if speed is None else "speed"
     text = settings.switch("KIT_SPEED") if speed is None and profile.program else speed
     if text is None:
         return None
+    if profile.program is None:
+        expected = f"no speed: {profile.name} is real and works at its own"
+        raise InvalidInput(name, text, expected, f"kit.connect({profile.name!r})")
     try:
-        value = float(text)
+        value = 0.0 if isinstance(text, bool) else float(text)
     except (TypeError, ValueError):
         value = 0.0
-    if profile.program is None or not 0.1 <= value <= 10_000:
-        raise InvalidInput(
-            "speed", text, "a number from 0.1 to 10000, for a simulated provider", "kit.connect(speed=20)"
-        )
+    if not 0.1 <= value <= 10_000:
+        raise InvalidInput(name, text, "a number from 0.1 to 10000", "kit.connect(speed=20)")
     return value
+
+
+def _check_kind(kind: str, example: str) -> None:
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise InvalidInput("kind", kind, f"one of {', '.join(KINDS)}", example)

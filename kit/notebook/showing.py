@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from kit.errors import NotReady
 from kit.ledger.fold import TaskState
 from kit.notebook.task import SavedFile
 from kit.notebook.widgets.media import MediaItem
@@ -54,6 +55,8 @@ def _takes(state: TaskState, files: Sequence[SavedFile], media_url: MediaUrl) ->
         cover = covers.get(file.index)
         item = _item(state, file, media_url, title, poster=cover)
         players.append(AudioPlayer(item, download_name=title))
+    if not players:
+        raise NotReady(f"Task {state.id} has its pictures saved and no sound yet. Wait for it: task.wait().show()")
     return players[0] if len(players) == 1 else Several(players)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,10 @@ from kit.notebook.live import LiveCard, Progress, say
 if TYPE_CHECKING:
     from kit.ledger.fold import FileState, TaskState
 
-__all__ = ["SavedFile", "Task", "Track", "Tracks"]
+__all__ = ["SavedFile", "Task", "Track", "Tracks", "check_flag"]
 
 Until = Literal["saved", "succeeded"]
+LONGEST_TITLE = 80  # in one line; what was submitted elsewhere may have any title
 SLICE_S = 0.2  # how long one step of waiting lasts: the Stop button is heard between two of them
 
 
@@ -67,7 +69,7 @@ class Track:
 
 
 class Tracks(tuple[Track, ...]):
-    """The takes of a song; asking for one that is not there says what to wait for."""
+    """The takes of a song, numbered from 0; asking for one that is not there says what to wait for."""
 
     __slots__ = ()
 
@@ -77,11 +79,16 @@ class Tracks(tuple[Track, ...]):
     def __getitem__(self, index: slice) -> tuple[Track, ...]: ...
     def __getitem__(self, index: SupportsIndex | slice) -> Track | tuple[Track, ...]:
         """Return a take; raise `NotReady` where there is none yet."""
-        try:
+        if isinstance(index, slice):
             return super().__getitem__(index)
+        try:
+            return super().__getitem__(operator.index(index))
+        except TypeError:
+            raise InvalidInput("index", index, "the number of a take, from 0", "song.tracks[0]") from None
         except IndexError:
+            there = f"has {len(self)}, numbered from 0" if self else "has none yet"
             raise NotReady(
-                f"This song has {len(self)} takes so far, and number {index} was asked for. Takes appear when it is "
+                f"tracks[{index}] was asked for, and this task {there}. Takes belong to songs and appear as they are "
                 "made: song = session.generate_music(...).wait(), then song.tracks[0]."
             ) from None
 
@@ -94,7 +101,8 @@ class Task:
 
     def __repr__(self) -> str:
         state = self.state
-        return f"<Task {self.id} {state.kind} {state.status}{' ' + repr(state.title) if state.title else ''}>"
+        title = f" {state.title[:LONGEST_TITLE]!r}" if state.title else ""
+        return f"<Task {self.id} {state.kind} {state.status}{title}>"
 
     def _repr_html_(self) -> str:
         from kit.notebook.widgets.card import task_card
@@ -203,10 +211,23 @@ class Task:
 
     def show(self, *, take: int | None = None) -> Any:
         """Return a widget that plays or shows the saved files; `take` picks one take of a song."""
-        files = [f for f in self.files if take is None or f.index == take]
+        files = self.files
         if not files:
-            raise NotReady(f"{self!r} has no saved file to show yet. Wait for it: task.wait().show()")
-        return self._hold.show_files(self, files)
+            raise NotReady(f"{self!r} has no saved file to show. {self._how_to_get_files()}")
+        shown = [f for f in files if take is None or (f.index == take and not isinstance(take, bool))]
+        if not shown:
+            there = sorted({f.index for f in files})
+            expected = f"a take that is saved: {', '.join(map(str, there))}"
+            raise InvalidInput("take", take, expected, f"task.show(take={there[0]})")
+        return self._hold.show_files(self, shown)
+
+    def _how_to_get_files(self) -> str:
+        state = self.state
+        if state.status in ("failed", "abandoned"):
+            return f"It {'failed' if state.status == 'failed' else 'is not followed any more'}: task.state says why."
+        if state.status == "succeeded" and not state.save:
+            return "Its files were not asked for: task.save().wait().show()"
+        return "Wait for it: task.wait().show()"
 
 
 class _Waiting:
@@ -215,6 +236,9 @@ class _Waiting:
     def __init__(self, task: Task, until: str, timeout: float) -> None:
         if until not in ("saved", "succeeded"):
             raise InvalidInput("until", until, 'either "saved" or "succeeded"', 'task.wait(until="saved")')
+        # The comparison also refuses NaN; infinity is a way to say that one waits to the end.
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
+            raise InvalidInput("timeout", timeout, "seconds, 0 or more", "task.wait(timeout=1200)")
         from kit.provider.kinds import KINDS
 
         self._task, self._until, self._timeout = task, until, timeout
@@ -252,6 +276,12 @@ class _Waiting:
         if lost and not any(f.status in ("waiting", "downloading") for f in state.files):
             raise _not_saved(state, lost)
         return all(f.status == "saved" for f in state.files)
+
+
+def check_flag(name: str, value: object, example: str) -> None:
+    """Refuse whatever is not True or False: a word like "no" would count as yes, and may buy something."""
+    if not isinstance(value, bool):
+        raise InvalidInput(name, value, "True or False", example)
 
 
 def failure_of(state: TaskState) -> KitError:

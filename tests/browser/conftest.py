@@ -209,12 +209,13 @@ class NotebookPage:
 
     def wait_cells_done(self, timeout_s: float = 120) -> list[dict[str, Any]]:
         """Wait until every code cell with a source has run; fail with the traceback of one that raised."""
-        counts = (
-            f"() => {WIDGET}.content.model.sharedModel.toJSON().cells.every(c => c.cell_type !== 'code' || "
-            f"c.source.length === 0 || c.execution_count) && "
-            f"{WIDGET}.context.sessionContext.session.kernel.status === 'idle'"
+        done = (
+            f"() => {{ const cells = {WIDGET}.content.model.sharedModel.toJSON().cells;"
+            "const raised = cells.some(c => (c.outputs || []).some(o => o.output_type === 'error'));"
+            "const ran = cells.every(c => c.cell_type !== 'code' || c.source.length === 0 || c.execution_count);"
+            f"return (ran || raised) && {WIDGET}.context.sessionContext.session.kernel.status === 'idle'; }}"
         )
-        self.page.wait_for_function(counts, timeout=timeout_s * 1000)
+        self.page.wait_for_function(done, timeout=timeout_s * 1000)
         cells = self.cells()
         raised = [o for c in cells for o in c.get("outputs", ()) if o["output_type"] == "error"]
         tags = {t for c in cells for t in c["metadata"].get("tags", ())}

@@ -166,6 +166,11 @@ def test_media_play_seek_and_download_from_a_small_notebook(
     assert hashlib.sha256(saved).hexdigest() == hashlib.sha256(media["take 1.wav"]).hexdigest()
     notebook.save()
     assert path.stat().st_size < 150_000
+    notebook.restart_kernel()
+    page.wait_for_timeout(1000)
+    assert (
+        page.locator(".callboard-twin:visible").count() + page.locator("section.callboard-media:visible").count() == 3
+    )
     assert [] == notebook.problems
 
 

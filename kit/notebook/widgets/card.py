@@ -157,7 +157,7 @@ def _head(label: str, title: str, status: str, time: str) -> str:
     return (
         '<div style="display:flex;flex-wrap:wrap;gap:0 16px;justify-content:space-between;align-items:baseline">'
         f'<span style="overflow-wrap:anywhere"><strong style="font-size:15px;font-weight:600">{_safe(title)}</strong>'
-        f' <span style="color:{_QUIET}">{_safe(label)}</span></span>'
+        f' <span style="color:{_QUIET};margin-left:4px">{_safe(label)}</span></span>'
         f' <span style="white-space:nowrap">{dot} {_safe(status)}{when}</span></div>'
     )
 

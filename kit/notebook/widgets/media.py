@@ -177,7 +177,8 @@ def static_html(item: MediaItem, *, poster: str = "") -> str:
     else:
         element = _picture(poster, title) if poster else ""
         lines.append(f"file missing: <code>{escape(str(item.path), quote=True)}</code>")
-    style = "margin:0 0 12px 0;max-width:640px"
+    beside = "display:inline-block;vertical-align:top;" if item.media_type.startswith("image/") else ""
+    style = f"{beside}margin:0 16px 12px 0;max-width:640px"
     return f'<figure style="{style}">{element}<figcaption>{"<br>".join(lines)}</figcaption></figure>'
 
 
