@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.browser.conftest import lab_options
-from tests.browser.test_widgets_lab import middle, shoot, wait_video
 
 import kit
+from tests.browser.conftest import lab_options
+from tests.browser.test_widgets_lab import middle, shoot, wait_video
 from tests.guards.source import ROOT
 from tests.services import end_services
 
