@@ -19,7 +19,6 @@ __all__ = ["NAMES", "Secret", "data_folder", "key_for", "state_folder", "switch"
 NAMES = {
     "KIT_DATA_DIR": "the data folder (default: data/runtime of the callboard project, else ~/callboard)",
     "KIT_STATE_DIR": "where tokens, pids and the service record live (default: the platform's state folder)",
-    "KIT_PROVIDER": "the profile that connect() uses when none is named (default: sandbox)",
     "KIT_SPEED": "how many times faster than life the sandbox works and is polled (default: 20)",
     "KIT_IDLE_MINUTES": "minutes without kernel and without work after which the service ends (default: 30)",
     "SUNOAPI_KEY": "the API key for sunoapi.org",

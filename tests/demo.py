@@ -138,7 +138,6 @@ def _environment(folder: Path) -> dict[str, str]:
     return kept | {
         "KIT_DATA_DIR": str(folder),
         "KIT_STATE_DIR": str(STATE),
-        "KIT_PROVIDER": "sandbox",
         "KIT_SPEED": os.environ.get("KIT_SPEED") or "20",
         "KIT_IDLE_MINUTES": "2",  # where the demo itself is killed, its services end soon
         "IPYTHONDIR": str(STATE / "ipython"),

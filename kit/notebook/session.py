@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
@@ -33,10 +34,11 @@ ANSWER_WITHIN_S = 15.0
 LONGEST_ID = 256  # ids are opaque; the bound only keeps nonsense from leaving (provider-api 1.4)
 
 _open: dict[tuple[Path, str], Session] = {}
+_opening = threading.Lock()  # two threads that connect at once get the same session
 
 
 def connect(
-    profile: str | None = None,
+    profile: str = "sandbox",
     *,
     data: str | os.PathLike[str] | None = None,
     key: str | None = None,
@@ -57,18 +59,19 @@ def connect(
     Raises:
         InvalidInput, SettingsError, ServiceError: with what to change.
     """
-    chosen = _chosen(profile)
+    chosen = profile_named(profile)
     speed = _checked_speed(speed, chosen)
     secret = _checked_key(key, chosen)
     check_flag("save", save, "kit.connect(save=False)")
     area = _area(data, chosen)
-    session = _open.get((area, chosen.name))
-    if session is not None and session.same_as(key=secret, save=save, speed=speed):
-        return session
-    if session is not None:
-        session.close()
-    session = Session(chosen, area, key=secret, save=save, speed=speed)
-    _open[area, chosen.name] = session
+    with _opening:
+        session = _open.get((area, chosen.name))
+        if session is not None and session.same_as(key=secret, save=save, speed=speed):
+            return session
+        if session is not None:
+            session.close()
+        session = Session(chosen, area, key=secret, save=save, speed=speed)
+        _open[area, chosen.name] = session
     say(f"{chosen.badge} Everything is kept in {area}.")
     return session
 
@@ -365,13 +368,6 @@ class Session:
         if song.provider != self.profile.name:
             expected = f"one that {self.profile.name} made, and this is of {song.provider}"
             raise InvalidInput(name, value, expected, f"kit.connect({song.provider!r}).{call}")
-
-
-def _chosen(profile: str | None) -> Profile:
-    name = settings.switch("KIT_PROVIDER") if profile is None else profile
-    if profile is None and name is not None and name not in PROFILES:
-        raise InvalidInput("KIT_PROVIDER", name, f"one of {', '.join(PROFILES)}, or unset", 'kit.connect("sandbox")')
-    return profile_named("sandbox" if name is None else name)
 
 
 def _area(data: str | os.PathLike[str] | None, profile: Profile) -> Path:

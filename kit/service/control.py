@@ -145,7 +145,8 @@ async def _events(hub: Hub) -> AsyncIterator[bytes]:
         yield b"\n"
         while True:
             try:
-                events = await asyncio.wait_for(listener.take(), ALIVE_EVERY_S)
+                async with asyncio.timeout(ALIVE_EVERY_S):
+                    events = await listener.take()
             except TimeoutError:
                 yield b"\n"
                 continue

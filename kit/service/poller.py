@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -77,10 +78,10 @@ class Poller:
                 self._asking[id] = asyncio.create_task(self._keep(id))
             waiting = [a.due for i, a in self._appointments.items() if i not in self._asking]
             pause = min([d - time.monotonic() for d in waiting], default=60.0)
-            try:
-                await asyncio.wait_for(self._changed.wait(), max(0.0, min(pause, 60.0)))
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                # Not wait_for: Python 3.11's swallows a cancellation that comes together with the event.
+                async with asyncio.timeout(max(0.0, min(pause, 60.0))):
+                    await self._changed.wait()
 
     async def close(self) -> None:
         """Break off what is being asked; nothing is lost, the next start asks again."""

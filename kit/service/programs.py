@@ -51,7 +51,8 @@ class Program:
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
-            await asyncio.wait_for(self._process.wait(), 5)
+            async with asyncio.timeout(5):
+                await self._process.wait()
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
@@ -64,7 +65,8 @@ class Program:
                 sys.executable, *self._argv, *options, stdin=-1, stdout=-1, stderr=log
             )
         assert self._process.stdout is not None
-        line = await asyncio.wait_for(self._process.stdout.readline(), START_TIMEOUT_S)
+        async with asyncio.timeout(START_TIMEOUT_S):
+            line = await self._process.stdout.readline()
         if not line:
             return await self._ended_at_start()
         self.base_url = json.loads(line)["base_url"]

@@ -27,7 +27,8 @@ class Verifier:
         """Return the verdict on a complete file; where the worker died over it, one that says so."""
         async with self._turn:
             try:
-                return await asyncio.wait_for(self._ask(path, role), TIMEOUT_S)
+                async with asyncio.timeout(TIMEOUT_S):
+                    return await self._ask(path, role)
             except (TimeoutError, OSError, ValueError) as reason:
                 _log.warning("the verifier failed on %s: %r", path.name, reason)
                 await self._end()

@@ -256,20 +256,11 @@ def test_every_mistake_is_refused_in_words_before_anything_is_sent(things):
     assert [] == session.sandbox._state()["faults"]
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "told"),
-    [
-        ("KIT_PROVIDER", "spotify", ("KIT_PROVIDER='spotify'", "sandbox-kie", 'kit.connect("sandbox")')),
-        ("KIT_SPEED", "fast", ("KIT_SPEED='fast'", "0.1 to 10000", "kit.connect(speed=20)")),
-    ],
-)
-def test_a_bad_setting_is_named_as_such(monkeypatch, name, value, told):
-    """A value from the environment is refused under the name of its variable."""
-    monkeypatch.setenv(name, value)
-    with pytest.raises(kit.InvalidInput) as refused:
+def test_a_bad_speed_in_the_environment_is_refused_under_its_name(monkeypatch):
+    """A value that nobody typed into the call is named as the variable it came from."""
+    monkeypatch.setenv("KIT_SPEED", "fast")
+    with pytest.raises(kit.InvalidInput, match=r"KIT_SPEED='fast'.*0\.1 to 10000.*kit\.connect\(speed=20\)"):
         kit.connect()
-
-    assert [] == [part for part in told if part not in str(refused.value)]
 
 
 def test_a_key_from_the_environment_that_no_provider_gave_is_refused_unseen(monkeypatch):

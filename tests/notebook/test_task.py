@@ -1,0 +1,215 @@
+"""The handle on one task: what it shows, what waiting ends with, and what a person can tell it to do."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+from typing import Any
+
+import httpx
+import pytest
+
+import kit
+from kit.service.providers import LOCAL_KEY
+from tests.flows.acting import post, until
+
+HOSTILE = "<img src=x onerror=alert(1)>\n</script>\u202e"
+
+_numbers = itertools.count(1)
+
+
+def buy(session: kit.Session, **wishes: Any) -> kit.Task:
+    """Buy a song that no other test has bought."""
+    title = wishes.pop("title", f"Task {next(_numbers)}")
+    return session.generate_music(style="slow piano", title=title, instrumental=True, **wishes)
+
+
+@pytest.fixture
+def session(shared):
+    """The module's session, at work and without faults, whatever the test before did."""
+    shared.session.sandbox.speed = 200
+    yield shared.session
+    shared.session.sandbox.clear()
+
+
+def test_a_handle_is_one_line_and_its_card_is_escaped(session):
+    """The repr names id, kind, status and title in one line; the HTML holds no markup of the title's."""
+    task = buy(session, title=HOSTILE, save=False)
+    line, card = repr(task), task._repr_html_()
+
+    assert line.startswith(f"<Task {task.id} music {task.status} '<img")
+    assert 1 == len(line.splitlines())
+    assert "<img" not in card
+    assert "</script" not in card
+    assert "&lt;img src=x onerror=alert(1)&gt;" in card
+
+
+def test_a_very_long_title_stays_short_in_the_handle(session):
+    """A title of any length from outside does not fill the page."""
+    task = session.generate_music(style="x", title="y" * 100, instrumental=True, save=False)
+
+    assert "y" * 80 in repr(task)
+    assert "y" * 81 not in repr(task)
+
+
+def test_a_handle_holds_no_secret(session, shared):
+    """Neither tokens nor the callback's secret are in what handles, tracks, session and record print."""
+    job = next(job for job in session.sandbox.jobs() if job["task_id"] == shared.song.task_id)
+    secrets = [
+        session.service.control_token,
+        session.service.media_token,
+        job["callback_url"].rsplit("/", 1)[1],
+        LOCAL_KEY.reveal(),
+    ]
+    things = [shared.song, *shared.song.tracks, session, session.service, session.sandbox, shared.song.state]
+    shown = "".join(map(repr, things)) + shared.song._repr_html_()
+
+    assert [] == [secret for secret in secrets if secret in shown]
+
+
+def test_a_track_is_a_value_with_the_facts_of_its_take(session, shared):
+    """Both takes have ids, numbers and lengths of their own; the same take twice is equal and hashes alike."""
+    first, second = shared.song.tracks
+
+    assert (0, 1) == (first.index, second.index)
+    assert first.audio_id != second.audio_id
+    assert first.task_id == second.task_id == shared.song.task_id
+    assert first.title == "Window Seat"
+    assert first.duration_s > 1
+    assert {first} == {session.task(shared.song.id).tracks[0]}
+    assert shared.song.tracks[-1] == second
+    assert (first, second) == shared.song.tracks[:]
+
+
+def test_a_song_has_no_takes_before_the_provider_names_them(session):
+    """`tracks` is empty while a song is being made, and asking for one says what to wait for."""
+    session.sandbox.speed = 0.01
+    task = buy(session, save=False)
+
+    assert () == task.tracks
+    with pytest.raises(LookupError, match=r"none yet.*\.wait\(\)"):
+        _ = task.tracks[0]
+    task.forget()
+
+
+def test_without_saving_a_wait_ends_with_links_and_save_fetches_later(session):
+    """`save=False` leaves the files with the provider; `save().wait()` brings every one, verified."""
+    task = buy(session, save=False).wait(timeout=60)
+    assert [] == task.files
+    assert {"waiting"} == {file.status for file in task.state.files}
+
+    files = task.save().wait(timeout=60).files
+    assert [("audio", 0), ("audio", 1), ("image", 0), ("image", 1)] == [(f.role, f.index) for f in files]
+    assert all(hashlib.sha256(f.path.read_bytes()).hexdigest() == f.sha256 for f in files)
+    assert {"decoded"} == {f.verified for f in files}
+    assert all(f.path.is_absolute() for f in files)
+
+
+def test_a_wait_for_success_ends_before_the_files_are_here(session):
+    """`until="succeeded"` returns when the provider is done, while a slow file is still on its way."""
+    with session.sandbox.next("wav", media="slow", answers=1):
+        song = buy(session, save=False).wait(timeout=60)
+        wav = session.convert_wav(song.tracks[0]).wait(until="succeeded", timeout=60)
+
+    assert "succeeded" == wav.status
+    assert [] == wav.files
+    assert wav.state.files[0].status in ("waiting", "downloading")
+
+
+def test_what_is_forgotten_stays_as_a_row_and_ends_every_wait(session):
+    """`forget` makes the row abandoned; waiting for it says what to do, and nothing of it is fetched."""
+    session.sandbox.speed = 0.01
+    task = buy(session).forget()
+    with pytest.raises(kit.TaskFailed, match="not followed any further"):
+        task.wait(timeout=5)
+
+    assert "abandoned" == session.tasks().set_index("id").loc[task.id, "status"]
+    assert [] == task.files
+
+
+def test_a_refresh_asks_now(connect):
+    """Where callbacks are lost and the next poll is far away, `refresh` finds the result at once."""
+    session = connect(speed=1)
+    session.sandbox.speed = 400
+    with session.sandbox.always(callbacks="lost"):
+        task = session.generate_music("a song", save=False)
+        until(lambda: session.sandbox.jobs()[-1]["completed_at"] and session.sandbox.jobs()[-1]["state"] == "SUCCESS")
+        assert "pending" == task.status
+        assert task.refresh() is task
+        task.wait(timeout=10)
+
+    assert "succeeded" == task.status
+
+
+def test_confirming_makes_a_stranger_s_callback_the_result(session, shared):
+    """What arrives on a listen-only URL is unconfirmed and not fetched, until the person vouches for it."""
+    wav = session.convert_wav(shared.song.tracks[0], save=False).wait(timeout=60)
+    url = session.callback_url("wav")
+    data = {"task_id": "bought-elsewhere", "audioWavUrl": wav.state.files[0].urls[0]}
+    assert 200 == post(url, {"code": 200, "msg": "success", "data": data})
+    until(lambda: "bought-elsewhere" in set(session.tasks()["task_id"]))
+    task = session.task("bought-elsewhere")
+
+    assert "unconfirmed" == task.status
+    assert [] == task.files
+    assert "decoded" == task.confirm().wait(timeout=60).files[0].verified
+
+
+def test_a_task_bought_with_another_client_is_adopted_and_kept(session):
+    """`adopt` follows an id that no call here made; nothing is bought, and adopting twice is one row."""
+    wish = {"prompt": "a song", "customMode": False, "instrumental": False, "model": "V4_5"}
+    answer = httpx.post(
+        f"{session.sandbox.base_url}/api/v1/generate",
+        json={**wish, "callBackUrl": "https://localhost/elsewhere"},
+        headers={"Authorization": f"Bearer {LOCAL_KEY.reveal()}"},
+        trust_env=False,
+    )
+    task_id, creates = answer.json()["data"]["taskId"], session.sandbox.creates
+    task = session.adopt(f" {task_id} ", kind="music").wait(timeout=60)
+
+    assert (4, task_id) == (len(task.files), task.task_id)
+    assert task.id == session.adopt(task_id, kind="music").id == session.task(task_id).id
+    assert creates == session.sandbox.creates
+
+
+def test_a_file_that_is_gone_is_not_saved_and_says_how_to_ask_again(session):
+    """A link that has died ends the wait at once with `NotSaved`: it is paid for, and `save()` asks again."""
+    song = buy(session, save=False).wait(timeout=60)
+    with session.sandbox.next("wav", media="expired"):
+        wav = session.convert_wav(song.tracks[0])
+        with pytest.raises(kit.NotSaved, match=r"1 of 1 files.*It is paid for.*\.save\(\)\.wait\(\)") as raised:
+            wav.wait(timeout=60)
+
+    assert wav.id in str(raised.value)
+    assert ("succeeded", "expired") == (wav.status, wav.state.files[0].status)
+
+
+def test_a_timeout_carries_what_is_needed_to_collect_later(session):
+    """`WaitTimeout` has both ids, kind, status and the seconds; an endless wait may be asked for."""
+    session.sandbox.speed = 0.01
+    task = buy(session, save=False)
+    until(lambda: task.task_id)
+    with pytest.raises(kit.WaitTimeout) as raised:
+        task.wait(timeout=0.3)
+    timeout = raised.value
+
+    assert (task.id, task.task_id, "music", "pending") == (timeout.id, timeout.task_id, timeout.kind, timeout.status)
+    assert 0.3 <= timeout.waited_s < 2
+    session.sandbox.speed = 200
+    assert "succeeded" == task.wait(timeout=float("inf")).status
+
+
+def test_tasks_are_awaited_together_in_a_plain_program(session):
+    """`asyncio.gather` returns each task in its place; one that fails raises in its own place alone."""
+    with session.sandbox.next("music", code=451):
+        failing = buy(session, save=False)
+    others = [buy(session, save=False) for _ in range(3)]
+
+    async def all_of_them() -> list[Any]:
+        return await asyncio.gather(failing, *others, return_exceptions=True)
+
+    failed, *made = asyncio.run(all_of_them())
+    assert (451, failing.id) == (failed.code, failed.id)
+    assert others == made
+    assert {"succeeded"} == {task.status for task in made}

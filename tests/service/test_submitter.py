@@ -1,0 +1,135 @@
+"""The way out: what left before the service ended is never sent again, and one wish is one task however it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from kit.errors import ServiceError
+from kit.ledger.facts import Departure, Intent
+from kit.ledger.store import Ledger
+from kit.provider.profiles import profile_named
+from kit.provider.wire import SubmitAnswer
+from kit.service.hub import Hub
+from kit.service.submitter import NOWHERE, Submitter, Wish
+
+WISH = Wish(provider="kie", kind="music", params={"description": "rain"})
+
+
+class Client:
+    """A provider that answers after a while and remembers what it was asked."""
+
+    def __init__(self, answer=None):
+        self.asked = []
+        self.answer = answer or SubmitAnswer("accepted", task_id="a" * 32, code=200)
+
+    async def submit(self, kind, params, callback_url):
+        """Answer as scripted."""
+        self.asked.append((kind, params, callback_url))
+        await asyncio.sleep(0.01)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class Opened:
+    """Providers of which one is open, with a client of ours."""
+
+    def __init__(self, client, name="kie"):
+        self.client, self.profile, self.name = client, profile_named(name), name
+
+    def get(self, name):
+        """Return the open provider, if it is this one."""
+        return self if name == self.name else None
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """A picture of a fresh ledger."""
+    ledger = Ledger.open(tmp_path / "ledger.sqlite")
+    yield Hub(ledger)
+    ledger.close()
+
+
+def take(hub, client, *wishes):
+    """Take wishes all at once and let every request be answered; return what each became."""
+
+    async def run():
+        submitter = Submitter(hub, Opened(client), public_port=lambda: 1)
+        taken = await asyncio.gather(*(submitter.take(wish) for wish in wishes))
+        await submitter.close()
+        return taken
+
+    return asyncio.run(run())
+
+
+def test_equal_wishes_at_the_same_moment_are_one_purchase(hub):
+    """Ten cells with one wish send one request, and all hold the same task."""
+    client = Client()
+    taken = take(hub, client, *[WISH] * 10)
+
+    assert 1 == len(client.asked)
+    assert 1 == len({id for id, _ in taken})
+    assert [False] + [True] * 9 == sorted(earlier for _, earlier in taken)
+
+
+def test_again_buys_another_each_time(hub):
+    """A wish that says again is never answered by an earlier task."""
+    client = Client()
+    again = Wish(provider="kie", kind="music", params={"description": "rain"}, again=True)
+    taken = take(hub, client, WISH, again, again)
+
+    assert 3 == len(client.asked) == len({id for id, _ in taken})
+
+
+def test_a_provider_without_reach_gets_an_address_that_leads_nowhere(hub):
+    """Polling only: the required field is filled, no secret is minted."""
+    client = Client()
+    take(hub, client, WISH)
+
+    assert NOWHERE == client.asked[0][2]
+    assert [] == hub.ledger.urls()
+
+
+def test_an_exception_on_the_way_leaves_the_outcome_unknown(hub):
+    """Whatever broke, the request may have left: the row is unconfirmed, and asking again sends nothing."""
+    client = Client(RuntimeError("broken"))
+    [(id, _)] = take(hub, client, WISH)
+    [(same, earlier)] = take(hub, client, WISH)
+
+    assert ("unconfirmed", id, True, 1) == (hub.states[id].status, same, earlier, len(client.asked))
+
+
+def test_what_had_left_when_the_service_ended_is_unconfirmed_and_not_resent(hub):
+    """At the next start a departure without answer becomes unknown; nothing is sent."""
+    now = datetime.now(UTC)
+    intent = Intent(
+        task="t1", at=now, kind="music", provider="kie", dialect="kie", params={"description": "x"}, request_key="k"
+    )
+    client = Client()
+
+    async def run():
+        await hub.record(intent, Departure(task="t1", at=now))
+        assert hub.states["t1"].status == "submitting"
+        await Submitter(hub, Opened(client), public_port=lambda: 1).recover()
+
+    asyncio.run(run())
+    assert ("unconfirmed", []) == (hub.states["t1"].status, client.asked)
+
+
+def test_a_duplicate_that_names_a_known_task_points_to_its_row(hub):
+    """The provider's id of an earlier row makes the new row an alias, and nothing is followed twice."""
+    [(first, _)] = take(hub, Client(), WISH)
+    other = Wish(provider="kie", kind="music", params={"description": "rain again"})
+    [(second, _)] = take(hub, Client(SubmitAnswer("duplicate", task_id="a" * 32, code=409)), other)
+
+    assert (first, "abandoned") == (hub.states[second].known_as, hub.states[second].status)
+
+
+def test_a_wish_for_a_provider_that_is_not_open_is_refused(hub):
+    """The sentence says to connect again; no row is made."""
+    with pytest.raises(ServiceError, match="connect again"):
+        take(hub, Client(), Wish(provider="sunoapi", kind="music", params={"description": "x"}))
+    assert {} == hub.states
