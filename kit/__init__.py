@@ -17,9 +17,11 @@ if TYPE_CHECKING:
         ServiceError,
         SettingsError,
         TaskFailed,
+        Unconfirmed,
         WaitTimeout,
     )
-    from kit.notebook.session import Session, connect
+    from kit.notebook.connect import connect
+    from kit.notebook.session import Session
     from kit.notebook.task import Task, Track
     from kit.provider.profiles import PROFILES
 
@@ -40,6 +42,7 @@ __all__ = [
     "Task",
     "TaskFailed",
     "Track",
+    "Unconfirmed",
     "WaitTimeout",
     "__version__",
     "connect",
@@ -50,7 +53,7 @@ _HOMES = {
     "Session": "kit.notebook.session",
     "Task": "kit.notebook.task",
     "Track": "kit.notebook.task",
-    "connect": "kit.notebook.session",
+    "connect": "kit.notebook.connect",
 }
 
 

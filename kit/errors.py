@@ -8,6 +8,7 @@ KitError
 ├── ProviderError                 the provider could not be reached, or its answer made no sense
 ├── TaskFailed                    a task ended in failure
 │   └── DuplicateTask             the provider already has this task and did not say which
+├── Unconfirmed                   nobody can say whether a task exists; it is never sent again by itself
 ├── NotSaved                      a task succeeded, but a file of it could not be saved
 ├── NotReady (LookupError)        what was asked for does not exist yet
 └── WaitTimeout (TimeoutError)    waiting ended before the task did; the task goes on
@@ -26,12 +27,17 @@ __all__ = [
     "ServiceError",
     "SettingsError",
     "TaskFailed",
+    "Unconfirmed",
     "WaitTimeout",
 ]
 
 
 class KitError(Exception):
     """The base of everything this kit raises on purpose."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Show a notebook the sentence alone: it says what to do, which the kit's own frames do not."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 class InvalidInput(KitError, ValueError):
@@ -101,6 +107,10 @@ class TaskFailed(KitError):
 
 class DuplicateTask(TaskFailed):
     """The provider already has this task, did not say which, and the ledger does not know it."""
+
+
+class Unconfirmed(KitError):
+    """Nobody can say whether a task exists or what became of it; it is never sent again by itself."""
 
 
 class NotSaved(KitError):

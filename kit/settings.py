@@ -12,14 +12,15 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.errors import SettingsError
+from kit.errors import InvalidInput, SettingsError
 
-__all__ = ["NAMES", "Secret", "data_folder", "key_for", "state_folder", "switch"]
+__all__ = ["NAMES", "Secret", "data_folder", "idle_seconds", "key_for", "state_folder", "switch", "webhook_key"]
 
 NAMES = {
     "KIT_DATA_DIR": "the data folder (default: data/runtime of the callboard project, else ~/callboard)",
     "KIT_STATE_DIR": "where tokens, pids and the service record live (default: the platform's state folder)",
     "KIT_SPEED": "how many times faster than life the sandbox works and is polled (default: 20)",
+    "KIT_USER_AGENT": "how requests to a provider and its media hosts name themselves (some refuse the default)",
     "KIT_IDLE_MINUTES": "minutes without kernel and without work after which the service ends (default: 30)",
     "SUNOAPI_KEY": "the API key for sunoapi.org",
     "KIE_API_KEY": "the API key for kie.ai",
@@ -75,6 +76,24 @@ def key_for(variable: str, provider: str) -> Secret:
     return Secret(value)
 
 
+def webhook_key() -> Secret | None:
+    """Return kie.ai's webhook key, where callback signatures are switched on (KIE_WEBHOOK_KEY)."""
+    value = switch("KIE_WEBHOOK_KEY")
+    return Secret(value) if value else None
+
+
+def idle_seconds() -> float:
+    """Return the seconds without kernel and work after which the service ends (KIT_IDLE_MINUTES)."""
+    text = switch("KIT_IDLE_MINUTES") or "30"
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = -1.0
+    if not 0 < minutes <= 100_000:
+        raise InvalidInput("KIT_IDLE_MINUTES", text, "minutes, more than 0", "KIT_IDLE_MINUTES=30")
+    return 60 * minutes
+
+
 def data_folder(explicit: str | os.PathLike[str] | None = None) -> Path:
     """Return the data folder: argument, else KIT_DATA_DIR, else the project's data/runtime, else ~/callboard."""
     chosen = explicit or switch("KIT_DATA_DIR")
@@ -93,11 +112,17 @@ def state_folder(home: Path) -> Path:
     """Return the private folder (0700) that holds the service record of the data folder `home`."""
     from platformdirs import user_state_path
 
-    root = Path(switch("KIT_STATE_DIR") or user_state_path("callboard", appauthor=False))
+    root = Path(switch("KIT_STATE_DIR") or user_state_path("callboard", appauthor=False)).expanduser()
     folder = root / hashlib.sha256(str(home).encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if sys.platform != "win32":
-        folder.chmod(0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if sys.platform != "win32":
+            folder.chmod(0o700)
+    except OSError as reason:
+        raise SettingsError(
+            f"The state folder {str(root)!r} cannot be used ({reason.strerror}). Name one that can be written: "
+            "KIT_STATE_DIR."
+        ) from reason
     return folder
 
 

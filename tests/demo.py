@@ -181,6 +181,9 @@ def _task_problems(run: Run) -> list[str]:
         f"{kind} was to fail with code {code} and did not" for kind, code in (run.expected - failed).elements()
     ]
     problems += [f"{task.kind} {task.id} is not final but {task.status}" for task in run.tasks if not task.final]
+    problems += [
+        f"{task.kind} {task.id} was abandoned: {task.meaning}" for task in run.tasks if task.status == "abandoned"
+    ]
     good = [task for task in run.tasks if task.status == "succeeded"]
     problems += [f"{task.kind} {task.id} succeeded without any file" for task in good if not task.files]
     return problems + [_describe(task, file) for task in good for file in task.files if not _is_kept(file)]

@@ -6,6 +6,7 @@ It knows no clock and no storage, and no sequence of facts raises.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from kit.ledger.facts import (
@@ -24,14 +25,14 @@ from kit.ledger.facts import (
 from kit.provider.wire import parse_delivery, parse_details
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from kit.provider.wire import Link, Report, Take
 
 __all__ = ["Evidence", "Heard", "LearnedBy", "Verdict", "gather", "heard_id", "heard_of", "known_id"]
 
 LearnedBy = Literal["callback", "poll", "submit"]
 
+_LINKS_MAY_COME = timedelta(minutes=10)  # after this a finished task is taken with the links it has
+_HEARD_IDS = 8  # a URL is for one task; who posts many ids on it is not remembered for each of them
 _RANK = {"succeeded": 5, "failed": 4, "undelivered": 3, "pending": 2, "missing": 1, "unreadable": 0}
 _ANSWER_RANK = {"accepted": 2, "duplicate": 2, "rejected": 1, "unknown": 0}
 
@@ -141,7 +142,7 @@ def _with_delivery(known: Evidence, intent: Intent, fact: Delivery) -> Evidence:
     best = replace(max(same, fresh, key=lambda h: h.order), since=min(same.since, fresh.since))
     others = [h for h in known.heard if h.report.task_id != report.task_id]
     heard = sorted((*others, best), key=lambda h: (h.since, h.report.task_id or ""))
-    return replace(known, heard=tuple(heard), deliveries=known.deliveries + 1)
+    return replace(known, heard=tuple(heard[:_HEARD_IDS]), deliveries=known.deliveries + 1)
 
 
 def _with_details(known: Evidence, intent: Intent, fact: Details) -> Evidence:
@@ -149,11 +150,16 @@ def _with_details(known: Evidence, intent: Intent, fact: Details) -> Evidence:
     ours = intent.task_id or (known.answer.task_id if known.answer else None)
     if ours and report.task_id and report.task_id != ours:
         return _noted(known, f"a details answer was about another task ({report.task_id}) and was left aside")
-    same = known.details is not None and known.details.state == report.state
+    before = known.details
+    same = before is not None and (before.state, before.incomplete) == (report.state, report.incomplete)
+    since = known.details_since if same and known.details_since else fact.at
+    if report.incomplete and fact.at - since >= _LINKS_MAY_COME:
+        known = _noted(known, "the provider finished it without a usable link for each of its files")
+        report = replace(report, state="succeeded")
     known = replace(
         known,
         details=report,
-        details_since=known.details_since if same else fact.at,
+        details_since=since,
         details_id=known.details_id or (report.task_id if report.state not in ("missing", "unreadable") else None),
         asked=known.asked + 1,
         asked_at=fact.at,

@@ -25,6 +25,8 @@ __all__ = ["FileState", "Status", "TaskState", "advance", "fold"]
 Status = Literal["planned", "submitting", "pending", "succeeded", "failed", "unconfirmed", "abandoned"]
 
 _NO_LINK = "no usable link"
+_NOT_VISIBLE_YET = timedelta(seconds=60)  # a fresh task may be unknown for a moment (provider-api 11)
+_STILL_COMING = timedelta(minutes=10)  # after CALLBACK_EXCEPTION a result may follow (provider-api 14 row 19)
 _RETENTION_DAYS = 14  # the safe lower bound where a page names more or nothing (provider-api 13.1)
 
 
@@ -210,7 +212,7 @@ def _status(known: Evidence, intent: Intent, heard: Heard | None) -> Status:
     if intent.origin == "elsewhere":
         return "pending" if heard and heard.report.state in ("pending", "undelivered") else "unconfirmed"
     if task_id:
-        return "pending"
+        return "unconfirmed" if _lost_from_sight(known) else "pending"
     if answer:
         return "failed" if answer.outcome == "duplicate" else "unconfirmed"
     return "submitting" if known.departed_at else "planned"
@@ -230,6 +232,8 @@ def _said(known: Evidence, intent: Intent, status: Status, heard: Heard | None) 
         return meaning(intent.kind, intent.dialect, "submit", answer.code), answer.message
     if intent.origin == "elsewhere" and heard:
         return _unconfirmed(heard.report, intent)
+    if status == "unconfirmed" and (sight := _lost_from_sight(known)):
+        return sight, known.details.message if known.details else None
     if status == "unconfirmed" and answer:
         return _lost(answer), answer.message
     return None, None
@@ -273,10 +277,26 @@ def _unconfirmed(report: Report, intent: Intent) -> tuple[Code, str | None]:
 def _lost(answer: Answer) -> Code:
     text = "the answer to the submission was lost: the task may exist and may have been charged"
     step = (
-        "Wait: its own callback settles it. Or look in the provider's log, then session.adopt the id found there, "
-        "or task.forget() and submit again."
+        "Look in the provider's own log: session.adopt the id found there, or, if there is none, submit it with "
+        "again=True. A callback that still arrives settles it by itself."
     )
     return Code(answer.code, text, False, None, step, "unknown")
+
+
+def _lost_from_sight(known: Evidence) -> Code | None:
+    """Return what to say of a task that the details endpoint has not shown for so long that it may never."""
+    report = known.details
+    if report is None or known.details_since is None or known.asked_at is None:
+        return None
+    shown_nothing = known.asked_at - known.details_since
+    if report.state == "missing" and shown_nothing >= _NOT_VISIBLE_YET:
+        step = "Check the id and the provider; the kit goes on asking now and then. task.forget() ends that."
+        return Code(report.code, "the provider does not know this task id", False, None, step, "unknown")
+    if report.state == "undelivered" and shown_nothing >= _STILL_COMING:
+        text = "the provider could not deliver its callback and shows no result; it may have been made and charged"
+        step = "Look at the task in the provider's own log; the kit goes on asking now and then."
+        return Code(report.code, text, False, None, step, "unknown")
+    return None
 
 
 def _submitted_at(known: Evidence, intent: Intent) -> datetime | None:
@@ -382,7 +402,7 @@ def _credits(known: Evidence, intent: Intent) -> float | None:
         return None
     if answer.outcome != "accepted":
         return 0.0
-    return kind.credits.get(intent.dialect) if kind else None
+    return kind.credits.get(intent.dialect) if kind and intent.dialect in kind.priced else None
 
 
 def _text(value: object) -> str | None:

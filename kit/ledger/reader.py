@@ -45,7 +45,11 @@ class Reader:
         if either_id in states:
             return states[either_id]
         rows = [state for state in states.values() if state.task_id == either_id]
-        return max(rows, key=lambda state: (state.status != "abandoned", state.last_seq), default=None)
+        return max(
+            rows,
+            key=lambda state: (state.status != "abandoned", state.origin != "elsewhere", state.last_seq),
+            default=None,
+        )
 
     def close(self) -> None:
         """Forget what was read; may be called again. There is no connection to close."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
@@ -40,7 +41,7 @@ def words(state: TaskState, progress: Progress) -> str:
     if state.status == "submitting":
         return "sending the request"
     if state.status == "unconfirmed":
-        return "the request left and no answer came; a callback can still settle it"
+        return state.meaning or "nobody can say yet what became of it"
     if state.status == "pending":
         return STAGES.get(str(state.stage).upper(), "the provider is working on it")
     if state.status != "succeeded":
@@ -83,7 +84,7 @@ class LiveCard:
             "title": state.title or state.id,
             "status": state.status,
             "words": words(state, progress),
-            "elapsed_s": self.elapsed_s,
+            "elapsed_s": _elapsed(state),
             "progress": _fraction(progress),
             "note": note,
         }
@@ -98,6 +99,13 @@ class LiveCard:
             self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
         else:
             self._handle.update(bundle, raw=True)
+
+
+def _elapsed(state: TaskState) -> float:
+    """Return how long a task has taken so far, or took, whenever waiting for it began."""
+    began = state.submitted_at or state.created_at
+    ended = state.finished_at or datetime.now(UTC)
+    return max(0.0, (ended - began).total_seconds()) if began else 0.0
 
 
 def _fraction(progress: Progress) -> float | None:

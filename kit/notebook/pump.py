@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import subprocess
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from kit.errors import KitError
+from kit.errors import KitError, ServiceError
 from kit.notebook.live import Progress
 from kit.service.control_client import Control
 
@@ -30,6 +31,7 @@ class Pump:
         self._changed = threading.Condition()
         self._attached = threading.Event()
         self._stopping = threading.Event()
+        self.shut_down = False
         self._thread = threading.Thread(target=self._run, name="callboard events", daemon=True)
 
     @property
@@ -41,15 +43,18 @@ class Pump:
         """Attach, and return when the service counts this kernel."""
         self.control = self._attach()
         self._thread.start()
-        self._attached.wait(ATTACHED_WITHIN_S)
+        if not self._attached.wait(ATTACHED_WITHIN_S):
+            self.stop()
+            raise ServiceError(
+                f"The background service did not take this notebook's event connection within "
+                f"{ATTACHED_WITHIN_S:.0f} s. Connect again: kit.connect()."
+            )
 
-    def stop(self, closing: Callable[[], None] | None = None) -> None:
-        """Detach and end the thread; `closing` runs just before the connection is dropped."""
+    def stop(self) -> None:
+        """Detach and end the thread."""
         self._stopping.set()
         control, self.control = self.control, None
         if control is not None:
-            if closing is not None:
-                closing()
             control.close()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(5)
@@ -75,6 +80,7 @@ class Pump:
     def _take(self, event: dict[str, Any]) -> None:
         self._attached.set()
         if "stopping" in event:  # somebody shut the service down on purpose
+            self.shut_down = True
             self._stopping.set()
         if "received" in event:
             files = self.progress.setdefault(event["task"], {})
@@ -87,7 +93,7 @@ class Pump:
         _log.warning("the connection to the background service ended; attaching again")
         try:
             control = self._attach()
-        except KitError as reason:
+        except (KitError, OSError, subprocess.SubprocessError) as reason:
             _log.warning("attaching again failed: %s", reason)
             self._stopping.wait(RETRY_S)
             return

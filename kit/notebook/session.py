@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import threading
+import time
 from pathlib import Path
-from tempfile import TemporaryFile
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from kit import settings
-from kit.errors import DuplicateTask, InvalidInput, KitError, ServiceError, SettingsError
+from kit.errors import DuplicateTask, InvalidInput, KitError, ServiceError
 from kit.ledger.reader import Reader
 from kit.notebook.live import Progress, say
 from kit.notebook.pump import Pump
 from kit.notebook.task import SavedFile, Task, Track, check_flag
 from kit.provider.kinds import KINDS, kind_named
-from kit.provider.profiles import PROFILES, Profile, profile_named
+from kit.provider.profiles import PROFILES, Profile
 from kit.provider.wire import check_params
 from kit.sandbox.admin import Sandbox
 from kit.service.control_client import Control
-from kit.service.process import attach, await_end
+from kit.service.process import attach, await_end, running
 from kit.service.record import ServiceRecord
 
 if TYPE_CHECKING:
@@ -28,52 +26,14 @@ if TYPE_CHECKING:
 
     from kit.ledger.fold import FileState, TaskState
 
-__all__ = ["Session", "connect"]
+__all__ = ["Session"]
 
 ANSWER_WITHIN_S = 15.0
+# What a task calls on its session, and a person does not: left out of tab completion.
+_FOR_TASKS = {
+    "command", "ensure_followed", "path_of", "progress_of", "same_as", "show_files", "state_of", "wait_for_change",
+}  # fmt: skip
 LONGEST_ID = 256  # ids are opaque; the bound only keeps nonsense from leaving (provider-api 1.4)
-
-_open: dict[tuple[Path, str], Session] = {}
-_opening = threading.Lock()  # two threads that connect at once get the same session
-
-
-def connect(
-    profile: str = "sandbox",
-    *,
-    data: str | os.PathLike[str] | None = None,
-    key: str | None = None,
-    save: bool = True,
-    speed: float | None = None,
-) -> Session:
-    """Connect this notebook to a provider, starting the background service of the data folder where none runs.
-
-    Connecting again with the same profile and folder returns the same session.
-
-    Args:
-        profile: "sandbox" (the default: simulated, free), "sandbox-kie", "sunoapi" or "kie".
-        data: the data folder; see `kit.settings.data_folder` for the default.
-        key: the provider's API key; by default it is read from the environment or `.env`.
-        save: whether finished files are fetched by themselves.
-        speed: how many times faster than life a simulated provider works and is polled.
-
-    Raises:
-        InvalidInput, SettingsError, ServiceError: with what to change.
-    """
-    chosen = profile_named(profile)
-    speed = _checked_speed(speed, chosen)
-    secret = _checked_key(key, chosen)
-    check_flag("save", save, "kit.connect(save=False)")
-    area = _area(data, chosen)
-    with _opening:
-        session = _open.get((area, chosen.name))
-        if session is not None and session.same_as(key=secret, save=save, speed=speed):
-            return session
-        if session is not None:
-            session.close()
-        session = Session(chosen, area, key=secret, save=save, speed=speed)
-        _open[area, chosen.name] = session
-    say(f"{chosen.badge} Everything is kept in {area}.")
-    return session
 
 
 class Session:
@@ -83,12 +43,14 @@ class Session:
         self, profile: Profile, area: Path, *, key: settings.Secret | None, save: bool, speed: float | None
     ) -> None:
         self.profile, self.area = profile, area
-        self._asked = {"key": key, "save": save, "speed": speed}
-        self._key = key or _kept_key(profile)
+        self._key, self._save, self._speed = key, save, speed
         self._reader = Reader(area / "ledger.sqlite")
         self._sandbox: Sandbox | None = None
         self._pump = Pump(self._attach)
         self._pump.start()
+
+    def __dir__(self) -> list[str]:
+        return sorted(set(super().__dir__()) - _FOR_TASKS)
 
     def __repr__(self) -> str:
         return f"<Session {self.profile.name} in {str(self.area)!r}, {'attached' if self._pump.attached else 'closed'}>"
@@ -104,15 +66,36 @@ class Session:
     # -- submitting ---------------------------------------------------------------------------------------------
 
     def generate_music(
-        self, description: str | None = None, *, again: bool = False, save: bool | None = None, **wishes: Any
+        self,
+        description: str | None = None,
+        *,
+        style: str | None = None,
+        title: str | None = None,
+        lyrics: str | None = None,
+        instrumental: bool | None = None,
+        model: str | None = None,
+        negative_tags: str | None = None,
+        vocal_gender: str | None = None,
+        style_weight: float | None = None,
+        weirdness: float | None = None,
+        audio_weight: float | None = None,
+        persona: str | None = None,
+        persona_model: str | None = None,
+        duration_s: float | None = None,
+        again: bool = False,
+        save: bool | None = None,
     ) -> Task:
-        """Submit a song and return its task.
+        """Submit a song and return its task; usually two takes come back.
 
-        A `description` alone is the provider's simple mode. With `style`, `title`, `lyrics` or ``instrumental=True`` it
-        is the custom mode, where nothing is invented for you. Further wishes: `model`, `negative_tags`,
-        `vocal_gender`, `style_weight`, `weirdness`, `audio_weight` (0 to 1), `persona`, `persona_model`, `duration_s`.
+        A `description` alone is the provider's simple mode: it writes words and style. With `style`, `title` and
+        `lyrics` (or ``instrumental=True``) it is the custom mode, where nothing is invented for you. Weights run from
+        0 to 1; `duration_s` is kie's, with model V5_5. Limits are in `kit.provider.params` (provider-api 1.6, 6.1).
+
+        Example:
+            session.generate_music(style="slow piano", title="Window Seat", instrumental=True).wait()
         """
-        return self._submit("music", {"description": description, **wishes}, wishes.get("title"), again, save)
+        wishes = {name: value for name, value in locals().items() if name not in ("self", "again", "save")}
+        return self._submit("music", wishes, title, again, save)
 
     def create_video(
         self,
@@ -145,9 +128,7 @@ class Session:
         if not plain.isprintable() or " " in plain or not 1 <= len(plain) <= LONGEST_ID:
             expected = f"the provider's id of a task, 1 to {LONGEST_ID} characters without spaces"
             raise InvalidInput("task_id", task_id, expected, f'session.adopt("5bbe…", kind="{kind}")')
-        done = self._control.submit(
-            provider=self.profile.name, kind=kind, params={}, task_id=plain, save=bool(self._asked["save"])
-        )
+        done = self._control.submit(provider=self.profile.name, kind=kind, params={}, task_id=plain, save=self._save)
         task = self.task(done["id"])
         if task.kind != kind:
             expected = f"{task.kind}, as which {plain} is followed already"
@@ -242,14 +223,19 @@ class Session:
 
     def shutdown(self) -> None:
         """End the service; what is pending is taken up again by the next `connect()`."""
-        control = self._control
+        record = self._pump.control.record if self._pump.control else running(self.area)
         self._leave()
-        self._pump.stop(closing=control.shutdown)
-        await_end(control.record)
+        self._pump.stop()
+        self._pump.shut_down = True
+        if record is not None:
+            control = Control(record)
+            control.shutdown()
+            control.close()
+            await_end(record)
 
     def same_as(self, *, key: settings.Secret | None, save: bool, speed: float | None) -> bool:
         """Tell whether this session is attached and was asked for with the same options."""
-        return self._pump.attached and self._asked == {"key": key, "save": save, "speed": speed}
+        return self._pump.attached and (self._key, self._save, self._speed) == (key, save, speed)
 
     # -- what tasks need of their session -----------------------------------------------------------------------
 
@@ -267,6 +253,14 @@ class Session:
     def wait_for_change(self, timeout: float) -> bool:
         """Wait until the service told of a change, at most `timeout` seconds."""
         return self._pump.wait_for_change(timeout)
+
+    def ensure_followed(self) -> None:
+        """Raise `ServiceError` where the service was shut down, so that nothing will change any more."""
+        if self._pump.shut_down:
+            raise ServiceError(
+                "The background service was shut down, so nothing is followed just now. Nothing is lost: connect "
+                "again, and it is taken up where it was. session = kit.connect()"
+            )
 
     def command(self, id: str, verb: str) -> None:
         """Run one verb on a task in the service."""
@@ -292,8 +286,6 @@ class Session:
         return control
 
     def _leave(self) -> None:
-        if _open.get((self.area, self.profile.name)) is self:
-            del _open[self.area, self.profile.name]
         if self._sandbox is not None:
             self._sandbox.close()
 
@@ -302,9 +294,10 @@ class Session:
         control = attach(self.area)
         opened = control.open_provider(
             self.profile.name,
-            key=self._key.reveal() if self._key else None,
-            speed=self._asked["speed"],  # type: ignore[arg-type]
-            webhook_key=settings.switch("KIE_WEBHOOK_KEY") if self.profile.signature else None,
+            key=self._key,
+            speed=self._speed,
+            webhook_key=settings.webhook_key() if self.profile.signature else None,
+            user_agent=settings.switch("KIT_USER_AGENT"),
         )
         token = opened["admin_token"]
         self._sandbox = Sandbox(opened["base_url"], token) if token else None
@@ -321,29 +314,25 @@ class Session:
             kind=kind,
             params=check_params(kind, self.profile.dialect, given),
             again=again,
-            save=bool(self._asked["save"]) if save is None else save,
+            save=self._save if save is None else save,
             title=title,
         )
         task = Task(self, done["id"])
         if done["earlier"]:
-            say(
-                f"These parameters were submitted before: this is the earlier {kind_named(kind).label} task {task.id} "
-                f"({task.status}), and nothing was spent. again=True would buy another."
-            )
+            say(_earlier(task))
             return task
         return self._answered(task)
 
     def _answered(self, task: Task) -> Task:
         """Wait for the submit answer, so that a duplicate is met here and not later."""
-        state = self.state_of(task.id)
-        waited = 0.0
-        while state.status == "submitting" and waited < ANSWER_WITHIN_S:
+        state, deadline = self.state_of(task.id), time.monotonic() + ANSWER_WITHIN_S
+        while state.status == "submitting" and time.monotonic() < deadline:
             self.wait_for_change(0.2)
-            waited += 0.2
             state = self.state_of(task.id)
         if state.known_as:
-            say(f"The provider already has this: it is task {state.known_as}, and nothing was spent.")
-            return self.task(state.known_as)
+            known = self.task(state.known_as)
+            say(_not_used(state, known.state))
+            return known
         answer = state.evidence.answer
         if state.status == "failed" and answer is not None and answer.outcome == "duplicate":
             raise DuplicateTask(
@@ -370,68 +359,22 @@ class Session:
             raise InvalidInput(name, value, expected, f"kit.connect({song.provider!r}).{call}")
 
 
-def _area(data: str | os.PathLike[str] | None, profile: Profile) -> Path:
-    """Return the profile's half of the data folder, made and writable."""
-    if data is not None and (not isinstance(data, (str, os.PathLike)) or not str(data).strip() or "\0" in str(data)):
-        raise InvalidInput("data", data, "the path of a folder", 'kit.connect(data="~/callboard")')
-    area = settings.data_folder(data) / profile.area
-    try:
-        area.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=area):
-            return area
-    except OSError as reason:
-        raise SettingsError(
-            f"The folder {str(area)!r} cannot be written ({reason.strerror}). Name a data folder that can: "
-            "kit.connect(data='~/callboard') or KIT_DATA_DIR."
-        ) from reason
+def _earlier(task: Task) -> str:
+    """Return what to say where the same wish was made before."""
+    label, status = kind_named(task.kind).label, task.status
+    if status in ("failed", "abandoned"):
+        return f"This {label} was tried before (task {task.id}, {status}); nothing was sent. again=True tries again."
+    only = "The provider makes only one." if kind_named(task.kind).dedup else "again=True would buy another."
+    return f"This is the earlier {label} task {task.id} ({status}), and nothing was spent. {only}"
 
 
-def _checked_key(key: str | None, profile: Profile) -> settings.Secret | None:
-    """Return the key given with the call, hidden from the first moment; an empty one counts as none."""
-    if key is None or (key == "" and profile.program is None):
-        return None
-    secret = settings.Secret(str(key))  # it may be a real one, meant for a real provider
-    if profile.program is not None:
-        raise InvalidInput("key", secret, f"no key: {profile.name} is simulated", f"kit.connect({profile.name!r})")
-    if not isinstance(key, str) or not _sendable(secret):
-        expected = "the key as the provider shows it: plain ASCII text without spaces or line breaks"
-        raise InvalidInput("key", secret, expected, f"kit.connect({profile.name!r}, key=...)")
-    return secret
-
-
-def _kept_key(profile: Profile) -> settings.Secret | None:
-    """Return the key from the environment, where the profile needs one."""
-    if profile.key_variable is None:
-        return None
-    secret = settings.key_for(profile.key_variable, profile.name)
-    if not _sendable(secret):
-        raise SettingsError(
-            f"{profile.key_variable} holds a space, a line break or a non-ASCII character, which no API key has. "
-            f"Copy it again and connect again. To go on without an account: kit.connect()."
-        )
-    return secret
-
-
-def _sendable(secret: settings.Secret) -> bool:
-    plain = secret.reveal()
-    return bool(plain) and plain.isascii() and plain.isprintable() and " " not in plain
-
-
-def _checked_speed(speed: float | None, profile: Profile) -> float | None:
-    name = "KIT_SPEED" if speed is None else "speed"
-    text = settings.switch("KIT_SPEED") if speed is None and profile.program else speed
-    if text is None:
-        return None
-    if profile.program is None:
-        expected = f"no speed: {profile.name} is real and works at its own"
-        raise InvalidInput(name, text, expected, f"kit.connect({profile.name!r})")
-    try:
-        value = 0.0 if isinstance(text, bool) else float(text)
-    except (TypeError, ValueError):
-        value = 0.0
-    if not 0.1 <= value <= 10_000:
-        raise InvalidInput(name, text, "a number from 0.1 to 10000", "kit.connect(speed=20)")
-    return value
+def _not_used(wished: TaskState, known: TaskState) -> str:
+    """Return what to say where the provider already had what another wish asked for."""
+    label = kind_named(known.kind).label
+    differ = [k for k in {**wished.params, **known.params} if wished.params.get(k) != known.params.get(k)]
+    values = ", ".join(f"{k}={wished.params.get(k)!r} (it has {known.params.get(k)!r})" for k in differ)
+    unused = f" Not used: {values}. Choose another take, or a new song." if differ else ""
+    return f"The provider already has its one {label} of this: task {known.id}. Nothing was spent.{unused}"
 
 
 def _check_kind(kind: str, example: str) -> None:

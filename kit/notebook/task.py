@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, SupportsIndex, overload
 
-from kit.errors import InvalidInput, KitError, NotReady, NotSaved, TaskFailed, WaitTimeout
+from kit.errors import InvalidInput, KitError, NotReady, NotSaved, TaskFailed, Unconfirmed, WaitTimeout
 from kit.notebook.live import LiveCard, Progress, say
+from kit.notebook.widgets.words import clock, size
+from kit.provider.profiles import PROFILES
 
 if TYPE_CHECKING:
     from kit.ledger.fold import FileState, TaskState
@@ -28,6 +30,7 @@ class Hold(Protocol):
     def state_of(self, id: str) -> TaskState: ...
     def progress_of(self, id: str) -> Progress: ...
     def wait_for_change(self, timeout: float) -> bool: ...
+    def ensure_followed(self) -> None: ...
     def command(self, id: str, verb: str) -> None: ...
     def path_of(self, file: FileState) -> Path: ...
     def show_files(self, task: Task, files: list[SavedFile]) -> Any: ...
@@ -49,6 +52,9 @@ class SavedFile:
     width: int | None = None
     height: int | None = None
 
+    def __repr__(self) -> str:
+        return f"<SavedFile {self.role} {self.index + 1}, {size(self.bytes)}, {self.verified}: {str(self.path)!r}>"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
@@ -62,6 +68,9 @@ class Track:
     duration_s: float | None
     model: str | None
     task: Task = field(repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return f"<Track {self.index + 1} {(self.title or 'untitled')[:LONGEST_TITLE]!r} {clock(self.duration_s)}>"
 
     def show(self) -> Any:
         """Return a player of this take; its song has to be saved."""
@@ -118,6 +127,11 @@ class Task:
     def task_id(self) -> str | None:
         """The provider's id."""
         return self.state.task_id
+
+    @property
+    def title(self) -> str | None:
+        """The title it was given."""
+        return self.state.title
 
     @property
     def kind(self) -> str:
@@ -247,11 +261,22 @@ class _Waiting:
     def over(self) -> bool:
         """Bring the card up to date; return True when done, raise when it cannot become so."""
         state, progress = self._task.state, self._task._hold.progress_of(self._task.id)
-        if state.status in ("failed", "abandoned"):
+        if state.status in ("failed", "abandoned") and not state.known_as:
             self._card.show(state, {}, now=True)
             raise failure_of(state)
+        if state.known_as:
+            self._task = Task(self._task._hold, state.known_as)  # the provider had it already: that row is waited for
+            return self.over()
+        if state.status == "unconfirmed" and not _may_settle(state):
+            self._card.show(state, {}, now=True)
+            raise Unconfirmed(
+                f"{state.kind} task {state.id}: {state.meaning or 'nobody can say what became of it'}. "
+                f"It is never sent again by itself. Next: {state.next_step or 'look at session.deliveries().'}"
+            )
         done = self._done(state)
-        self._card.show(state, progress, now=done)
+        self._card.show(state, progress, now=done, note=state.notes[-1] if state.notes and not done else None)
+        if not done:
+            self._task._hold.ensure_followed()
         if not done and self._card.elapsed_s >= self._timeout:
             self._card.show(state, progress, note="stopped waiting; the task goes on", now=True)
             raise WaitTimeout(
@@ -276,6 +301,13 @@ class _Waiting:
         if lost and not any(f.status in ("waiting", "downloading") for f in state.files):
             raise _not_saved(state, lost)
         return all(f.status == "saved" for f in state.files)
+
+
+def _may_settle(state: TaskState) -> bool:
+    """Tell whether waiting can end an unconfirmed row: a callback may come, or somebody may confirm it."""
+    if state.origin == "elsewhere":
+        return True
+    return state.task_id is None and PROFILES[state.provider].reach != "none"
 
 
 def check_flag(name: str, value: object, example: str) -> None:

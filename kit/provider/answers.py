@@ -36,6 +36,7 @@ class Report:
         message: what the provider wrote, at most 2,000 characters.
         created_at, completed_at: UTC; None where no zone is given (the notes then keep the text).
         notes: what was odd, for people.
+        incomplete: True where a details answer calls the task finished and lacks some of its links.
     """
 
     task_id: str | None
@@ -48,6 +49,7 @@ class Report:
     created_at: datetime | None = None
     completed_at: datetime | None = None
     notes: tuple[str, ...] = ()
+    incomplete: bool = False
 
 
 def task_ids(data: Mapping[str, Any], root: Mapping[str, Any]) -> list[str]:
@@ -80,6 +82,7 @@ class Reader:
         self.links, odd = find_links(kind, self.data, self.response, self.takes)
         self.notes += odd
         self.code = whole(root.get("code"))
+        self.incomplete = False
 
     def delivery(self, dialect: Dialect) -> Report:
         """Return the report of a callback."""
@@ -138,7 +141,16 @@ class Reader:
         said = message_of(self.root, self.data)
         if state == "undelivered":
             return self._report(self._undelivered(), word, code, text or said)
-        return self._report(self._succeeded() if state == "succeeded" else "pending", word, code, said)
+        return self._report(self._finished() if state == "succeeded" else "pending", word, code, said)
+
+    def _finished(self) -> ReportState:
+        """Return how a finished task stands: one that names more files than it has links for may still gain them."""
+        missing = self._missing() if self._has_first() else 0
+        if not missing:
+            return self._succeeded()
+        self.incomplete = True
+        self.notes.append(f"{missing} of its files have no usable link")
+        return "pending"
 
     def _without_data(self, code: int) -> Report:
         message = message_of(self.root, self.data)
@@ -164,6 +176,19 @@ class Reader:
 
     def _has_first(self) -> bool:
         return self.kind is not None and any(link.role == self.kind.assets[0].role for link in self.links)
+
+    def _missing(self) -> int:
+        """Return how many takes of a song, or pictures of a set, are named and have no link."""
+        assert self.kind is not None
+        role = self.kind.assets[0].role
+        found = sum(link.role == role for link in self.links)
+        named = len(self.takes) or max((len(v) for v in self._lists() if isinstance(v, list)), default=0)
+        return max(0, named - found)
+
+    def _lists(self) -> list[Any]:
+        assert self.kind is not None
+        asset = self.kind.assets[0]
+        return [self.data.get(k) for k in asset.callback_fields] + [self.response.get(k) for k in asset.details_fields]
 
     def _undelivered(self) -> ReportState:
         # Only the delivery failed; the media is usually there and paid for (provider-api 14 row 19).
@@ -198,6 +223,7 @@ class Reader:
             created,
             completed,
             tuple(dict.fromkeys(self.notes)),
+            self.incomplete,
         )
         if not self.clash:
             return report

@@ -40,8 +40,11 @@ _LATER = "Wait a minute, then submit it again with again=True."
 _FIX = "Correct the parameter that the message names, then submit again."
 _REWRITE = "Change the lyrics, style or description, then submit again."
 _TOP_UP = "Add credits to the account, then submit it again with again=True."
-_KEY = "Check the API key: its value, and that it belongs to this provider."
-_SOURCE = "Check that the source track can still be fetched (media is deleted after about 14 days), then submit again."
+_KEY = "Check the API key: its value, and that it belongs to this provider; then submit it with again=True."
+_SOURCE = (
+    "Check that the source track can still be fetched (media is deleted after about 14 days), "
+    "then submit it again with again=True."
+)
 _ADOPT = "Adopt the task that exists by its provider id (session.adopt) instead of buying another."
 _REPORT = "Report it: the kit asked for something this provider does not offer."
 _WRITE = "Read the provider's message, and look at the task in the provider's own log."

@@ -74,7 +74,7 @@ class Kind:
         states: its values, upper case, integers as digits.
         assets: the files of a result; a success needs a link for the first.
         retention_days: days after which the media is deleted.
-        credits: price of one call; `priced` names the dialects that publish it, the others' is assumed to be the same.
+        credits: price of one call; `priced` names the dialects that publish it, elsewhere the sandbox charges as much.
         time_format: how createTime and completeTime are written in details.
         work_s: typical seconds from submission to each stage (provider-api 13.4).
         stages: callbackType to msg of the staged callbacks; empty for one stage.
@@ -105,7 +105,6 @@ class Kind:
     stages: Mapping[str, str] = field(default_factory=dict)
     variants: Mapping[str, str] = field(default_factory=dict)
     priced: tuple[Dialect, ...] = ("kie",)
-    usual_count: int = 1
 
     def param(self, name: str) -> Param | None:
         """Return the parameter we call `name`, or None."""
@@ -175,7 +174,6 @@ _MUSIC = Kind(
             "complete": "All generated successfully.",
         }
     ),
-    usual_count=2,
 )
 
 _VIDEO = Kind(
@@ -223,7 +221,6 @@ _COVER_IMAGE = Kind(
     failure=_each((501, "Cover generation failed"), (501, "Cover generation failed")),
     callback_codes=_each((200, 400, 408, 500, 501, 531), (200, 400, 408, 500, 501, 531)),
     submit_codes=_each(_SUBMIT_B, _SUBMIT_B),
-    usual_count=2,
 )
 
 _WAV = Kind(

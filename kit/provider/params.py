@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COVER_IMAGE_PARAMS", "DEFAULT_MODEL", "MODELS", "MUSIC_PARAMS", "TRACK_PARAMS", "VIDEO_PARAMS", "Param"]
 
-# provider-api 1.6; V3_5 is gone from the newer schemas and still in both quickstarts.
+# provider-api 1.6; V3_5 is in the older of sunoapi's pages, and in no enum of kie's.
 MODELS = ("V3_5", "V4", "V4_5", "V4_5PLUS", "V4_5ALL", "V5", "V5_5")
 DEFAULT_MODEL = "V4_5"
 
@@ -27,7 +27,7 @@ class Param:
         name, wire: what we call it, and what the provider calls it.
         max_length: characters; a mapping where it depends on the model; `max_length_in` overrides it for a dialect.
         minimum, maximum: inclusive; numbers have at most two decimals.
-        choices: the only values there are.
+        choices: the only values there are; `choices_in` overrides them for a dialect.
         mode: "simple" or "custom" where only that mode of music has it.
         dialects: where it exists.
         models: the models that have it; empty for all.
@@ -45,9 +45,14 @@ class Param:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    choices_in: Mapping[Dialect, tuple[str, ...]] = field(default_factory=dict)
     mode: Literal["simple", "custom"] | None = None
     dialects: tuple[Dialect, ...] = ("sunoapi", "kie")
     models: tuple[str, ...] = ()
+
+    def options(self, dialect: Dialect) -> tuple[str, ...]:
+        """Return the only values that a dialect takes; empty where any text will do."""
+        return self.choices_in.get(dialect, self.choices)
 
     def limit(self, dialect: Dialect, model: str | None = None) -> int | None:
         """Return how many characters are allowed; None where no page gives a limit (provider-api 1.6, 3.1)."""
@@ -100,7 +105,15 @@ MUSIC_PARAMS = (
         mode="custom",
     ),
     Param("instrumental", "instrumental", "bool", "True for no voice", f"{_CUSTOM})"),
-    Param("model", "model", "str", "the model's name", f'{_CUSTOM}, model="V4_5")', choices=MODELS),
+    Param(
+        "model",
+        "model",
+        "str",
+        "the model's name",
+        f'{_CUSTOM}, model="V4_5")',
+        choices=MODELS,
+        choices_in=MappingProxyType({"kie": tuple(model for model in MODELS if model != "V3_5")}),
+    ),
     Param(
         "negative_tags",
         "negativeTags",

@@ -24,7 +24,7 @@ def check_params(kind: str, dialect: Dialect, params: Mapping[str, Any]) -> dict
     """
     entry = kind_named(kind)
     _refuse_unknown(entry, dialect, params)
-    given = {name: value for name, value in params.items() if value is not None and value != ""}
+    given = {name: value for name, value in params.items() if value is not None and not _blank(value)}
     if entry.name == "music":
         given = {"instrumental": False, "model": DEFAULT_MODEL} | given
     checked = {p.name: _checked(p, dialect, given) for p in entry.params if p.name in given}
@@ -55,6 +55,10 @@ def submit_body(kind: str, dialect: Dialect, params: Mapping[str, Any], callback
     return body | {"callBackUrl": callback_url}
 
 
+def _blank(value: object) -> bool:
+    return isinstance(value, str) and not value.strip()
+
+
 def _refuse_unknown(kind: Kind, dialect: Dialect, params: Mapping[str, Any]) -> None:
     known = [p.name for p in kind.params if dialect in p.dialects]
     for name, value in params.items():
@@ -70,7 +74,7 @@ def _checked(param: Param, dialect: Dialect, given: Mapping[str, Any]) -> Any:
         return value
     if param.type in ("float", "int"):
         return _number(param, value)
-    return _text(param, value, param.limit(dialect, model if isinstance(model, str) else None), model)
+    return _text(param, value, dialect, model)
 
 
 def _number(param: Param, value: Any) -> float | int:
@@ -84,11 +88,12 @@ def _number(param: Param, value: Any) -> float | int:
     return rounded
 
 
-def _text(param: Param, value: object, limit: int | None, model: object) -> str:
+def _text(param: Param, value: object, dialect: Dialect, model: object) -> str:
+    limit, options = param.limit(dialect, model if isinstance(model, str) else None), param.options(dialect)
     if not isinstance(value, str):
         raise InvalidInput(param.name, value, f"text: {param.doc}", param.example)
-    if param.choices and value not in param.choices:
-        raise InvalidInput(param.name, value, f"one of {', '.join(param.choices)}", param.example)
+    if options and value not in options:
+        raise InvalidInput(param.name, value, f"one of {', '.join(options)}", param.example)
     if limit is not None and len(value) > limit:
         suffix = f" for model {model}" if isinstance(param.max_length, Mapping) else ""
         expected = f"at most {limit} characters{suffix}, and this has {len(value)}"

@@ -16,9 +16,10 @@ from filelock import FileLock, Timeout
 
 from kit import settings
 from kit.errors import SettingsError
-from kit.provider.kinds import DIALECTS
+from kit.provider.kinds import CREDITS_PATH, DIALECTS, KINDS
 from kit.sandbox.app import build
 from kit.sandbox.callbacks import Manners
+from kit.sandbox.console import TOKEN_HEADER
 from kit.sandbox.desk import Rules
 from kit.sandbox.server import HOST, Server, bind
 
@@ -50,13 +51,18 @@ def _serve(asked: argparse.Namespace, folder: Path) -> int:
         return _excuse(f"Port {asked.port} cannot be used ({reason.strerror}); name another, or 0 for any.", PORT_TAKEN)
     base = f"http://{HOST}:{listener.getsockname()[1]}"
     token, told = _token(asked.admin_token_file)
+    if asked.key is None:
+        told = {"api_key": Rules.key, **told}
     app = build(
         folder,
         dialect=asked.dialect,
         base=base,
         token=token,
         speed=asked.speed,
-        rules=Rules(key=asked.key, tell_duplicates=not asked.silent_duplicates),
+        rules=Rules(
+            key=Rules.key if asked.key is None else asked.key,
+            tell_duplicates=not asked.silent_duplicates,
+        ),
         manners=Manners(
             gaps_s=asked.retry_gaps,
             webhook_key=(asked.webhook_key or None) if asked.dialect == "kie" else None,
@@ -89,7 +95,8 @@ def _announce(line: dict[str, str], asked: argparse.Namespace) -> None:
     if sys.stderr.isatty() and not asked.quiet:
         sys.stderr.write(
             f"A simulated provider, {asked.dialect} dialect. Send requests there as to the real one, with the header\n"
-            f"Authorization: Bearer <the value of --key>, and a callBackUrl this machine can reach. Ctrl-C ends it.\n"
+            f"Authorization: Bearer <api_key, or the value of --key>, and a callBackUrl this machine can reach. "
+            f"Paths: --help. Ctrl-C ends it.\n"
         )
 
 
@@ -104,20 +111,49 @@ def _excuse(sentence: str, code: int) -> int:
     return code
 
 
+_ABOUT = """\
+A simulated Suno-style provider on loopback: it validates, charges pretend credits, makes real media, posts
+callbacks and misbehaves on request. Prints one line of JSON when it listens: base_url; api_key unless --key
+is given; admin_token unless --admin-token-file is."""
+
+_ADMIN = f"""
+Admin, with the header {TOKEN_HEADER}: <admin_token, or what is in --admin-token-file>:
+  GET    /_sandbox/state, /_sandbox/jobs
+  PATCH  /_sandbox/state   {{"credits": 1000}}, {{"speed": 20}} or {{"days": 15}}
+  POST   /_sandbox/faults  {{"kind": "video", "plan": {{"code": 500}}, "standing": false}}; DELETE takes all back
+  For example: curl -H "{TOKEN_HEADER}: $ADMIN_TOKEN" $BASE_URL/_sandbox/state
+  In Python: kit.sandbox.admin.Sandbox(base_url, admin_token), whose help names everything that can go wrong.
+
+Exit codes: 0 ended as asked, 2 wrong arguments, 3 the port is taken, 4 the folder is in use."""
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults, except where there is none, and keeps the lines of the texts around the options."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
+def _paths() -> str:
+    rows = [f"  {kind.name:<12} POST {kind.submit_path:<27} GET {kind.details_path}?taskId=" for kind in KINDS.values()]
+    credits = " ".join(f"GET {path} ({dialect})" for dialect, path in CREDITS_PATH.items())
+    head = 'Paths, with the header "Authorization: Bearer <api_key>":'
+    return "\n".join([head, *rows, f"  {'credits':<12} {credits}", "  media        GET, as linked, no header", ""])
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kit.sandbox",
-        description="A simulated Suno-style provider on loopback: it validates, charges pretend credits, makes real "
-        "media, posts callbacks and misbehaves on request. Prints one line of JSON when it listens.",
-        epilog="Exit codes: 0 ended as asked, 2 wrong arguments, 3 the port is taken, 4 the folder is in use.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description=_ABOUT,
+        epilog=_paths() + _ADMIN,
+        formatter_class=_Help,
     )
     add = parser.add_argument
     add("--dialect", choices=DIALECTS, default="sunoapi", help="whose paths, codes and bodies it speaks")
     add("--folder", type=Path, help="where jobs, balance and media are kept across restarts")
     add("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
     add("--speed", type=_speed, help="how many times faster than life it works; unset keeps the folder's, first 20")
-    add("--key", default="sandbox-key", help="the API key that clients must send")
+    add("--key", help="the API key that clients must send; unset takes one and prints it as api_key")
     add("--webhook-key", default="sandbox-webhook-key", help="signs kie callbacks; empty for no signature")
     add("--retry-gaps", type=_gaps, default="2,4,8", help="seconds before each retry of a callback")
     add("--admin-token-file", type=Path, help="file with the token for /_sandbox; made (0600) where it is missing")

@@ -152,6 +152,10 @@ class Sandbox:
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
         try:
             answer = self._http.request(method, path, json=body)
+        except (TypeError, ValueError) as reason:
+            raise InvalidInput(
+                path.strip("/"), body, "text, True, False, and finite numbers", "sandbox.next('video', code=451)"
+            ) from reason
         except httpx.HTTPError as reason:
             raise ProviderError(
                 f"The simulated provider at {self.base_url} does not answer ({type(reason).__name__}). "

@@ -102,7 +102,7 @@ class Provider:
 
     async def _details(self, request: Request, kind: Kind) -> Response:
         self._desk.admit(request.headers.get("Authorization"))
-        job = self._book.find(request.query_params.get("taskId", ""), kind.name)
+        job = self._desk.find(kind, request.query_params.get("taskId", ""))
         if job is None:
             return self._nothing_found()
         word = job.plan.details

@@ -16,6 +16,9 @@ __all__ = ["Bodies", "chirp", "envelope"]
 
 _TIMES = {"naive": "%Y-%m-%d %H:%M:%S", "iso_z": "%Y-%m-%dT%H:%M:%S.000Z"}
 _OTHER_KEY = {"task_id": "taskId", "taskId": "task_id", "video_url": "videoUrl", "audioWavUrl": "audio_wav_url"}
+_OTHER_KEY |= {"audio_wav_url": "audioWavUrl"}
+# provider-api 4.3: kie's WAV codes that only its Chinese page has, which spells the link's key otherwise.
+_CHINESE_CODES = {("wav", "kie"): (400, 501)}
 
 
 def envelope(code: int, msg: str, data: Any = None) -> dict[str, Any]:
@@ -62,7 +65,9 @@ class Bodies:
         key, word = job.row.callback_id_key[self._dialect], job.plan.callbacks
         id_key = _OTHER_KEY[key] if word == "other_id_key" else key
         data = self._music_data(job, stage) if job.kind == "music" else self._data(job, failed=failed)
-        body = envelope(code, msg, _with_id(job, id_key, data))
+        body = envelope(code, msg, _with_id(job, id_key, data, failed=failed))
+        if job.kind == "cover_image" and not failed:
+            body = {name: body[name] for name in ("code", "data", "msg")}  # as 003_cd453cdf48329d32.txt has it
         if word == "null":
             body["data"] = None
         if word == "no_data":
@@ -70,7 +75,7 @@ class Bodies:
         return body
 
     def _data(self, job: Job, *, failed: bool) -> dict[str, Any]:
-        key = job.row.assets[0].callback_fields[0]
+        key = self._link_key(job)
         name = _OTHER_KEY[key] if job.plan.callbacks == "other_url_key" else key
         if failed:
             return {name: None}
@@ -78,6 +83,11 @@ class Bodies:
         if job.plan.callbacks == "no_link":
             links = [_placeholder(job)] if not job.row.assets[0].many else []
         return {name: links if job.row.assets[0].many else links[0]}
+
+    def _link_key(self, job: Job) -> str:
+        if job.code in _CHINESE_CODES.get((job.kind, self._dialect), ()):
+            return job.row.variants[f"{self._dialect}-zh"]
+        return job.row.assets[0].callback_fields[0]
 
     def _music_data(self, job: Job, stage: str) -> dict[str, Any]:
         items: list[dict[str, Any]] | None = None if stage == "error" else []
@@ -173,9 +183,12 @@ class Bodies:
         return int(at * 1000) if form == "epoch_ms" else datetime.fromtimestamp(at, UTC).strftime(_TIMES[form])
 
 
-def _with_id(job: Job, key: str, data: dict[str, Any]) -> dict[str, Any]:
-    # In the order of the documented samples: the cover's and WAV's link comes before its id.
-    return {**data, key: job.task_id} if job.kind in ("cover_image", "wav") else {key: job.task_id, **data}
+def _with_id(job: Job, key: str, data: dict[str, Any], *, failed: bool) -> dict[str, Any]:
+    """Put the id where the documented samples have it: after a WAV's link and a cover's, first elsewhere."""
+    if job.kind == "music":
+        return {"callbackType": data["callbackType"], key: job.task_id, "data": data["data"]}
+    last = job.kind == "wav" or (job.kind == "cover_image" and not failed)
+    return {**data, key: job.task_id} if last else {key: job.task_id, **data}
 
 
 def _placeholder(job: Job) -> str:

@@ -6,7 +6,8 @@ import asyncio
 import json
 import logging
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -25,7 +26,9 @@ __all__ = ["Courier", "Manners"]
 log = logging.getLogger(__name__)
 
 LATE_S = 120.0
+HEAD_START_S = 1.0
 STALE_S = 3600
+_LAST = ("complete", "error")
 
 
 @dataclass(frozen=True)
@@ -40,84 +43,100 @@ class Manners:
     webhook_key: str | None = None
 
 
+@dataclass(eq=False)
+class _Round:
+    """One delivery with its retries; `out` is set once its first try is over, and nobody need wait for it any more."""
+
+    job: Job
+    stage: str
+    out: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
 class Courier:
-    """Delivers what is in the jobs' outboxes, each job's in order, and gives a job up after the last retry."""
+    """Delivers what is in the jobs' outboxes, every stage on its own, and gives each up after its last retry."""
 
     def __init__(
         self, book: Book, clock: Clock, write: Callable[[Job, str], dict[str, Any]], manners: Manners | None = None
     ) -> None:
         self._book, self._clock, self._write = book, clock, write
         self._manners = manners or Manners()
-        self._rounds: dict[str, asyncio.Task[None]] = {}
+        self._rounds: dict[tuple[str, str], _Round] = {}
         self._client = httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=60)
 
     def post(self, job: Job) -> None:
-        """Begin to deliver what is in the outbox of `job`, unless that is going on already."""
+        """Begin to deliver what is in the outbox of `job`, except what is on its way already."""
         self._sort(job)
-        if job.outbox and job.task_id not in self._rounds:
-            round_ = asyncio.create_task(self._go_round(job), name=f"callbacks of {job.task_id}")
-            self._rounds[job.task_id] = round_
+        if job.plan.callbacks == "reordered" and job.outcome == "pending":
+            return  # the last stage, which goes first, will take the others along
+        for stage in job.outbox:
+            if (job.task_id, stage) not in self._rounds:
+                self._send_out(job, stage)
 
     async def close(self) -> None:
         """Stop; what was not delivered stays in its outbox for the next start."""
-        rounds = list(self._rounds.values())
-        for task in rounds:
+        tasks = [each.task for each in self._rounds.values() if each.task]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*rounds, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.aclose()
 
     def _sort(self, job: Job) -> None:
         word = job.plan.callbacks
         if word == "refused" and job.outbox:
             job.undeliverable = True
-        if word in ("lost", "refused") or job.undeliverable:
+        if word in ("lost", "refused"):
             job.outbox.clear()
         if word == "last_only":
-            job.outbox[:] = [stage for stage in job.outbox if stage in ("complete", "error")]
+            job.outbox[:] = [stage for stage in job.outbox if stage in _LAST]
         if word == "reordered":
             job.outbox.sort(key=("error", "complete", "first", "text").index)
         self._book.keep(job)
 
-    async def _go_round(self, job: Job) -> None:
-        try:
-            await self._deliver(job)
-        finally:
-            # Here and not in a done callback: one step later a stage posted meanwhile would have found a round that
-            # is over, and would have waited for ever.
-            del self._rounds[job.task_id]
+    def _send_out(self, job: Job, stage: str) -> None:
+        ahead = [each.out for each in self._rounds.values() if each.job is job]
+        round_ = self._rounds[job.task_id, stage] = _Round(job, stage)
+        # Tried before this run: its place in the order is taken, and its next try may be a long gap away.
+        if _tries(job, stage):
+            round_.out.set()
+        round_.task = asyncio.create_task(self._go_round(round_, ahead), name=f"{stage} of {job.task_id}")
 
-    async def _deliver(self, job: Job) -> None:
-        while job.outbox:
-            if job.plan.callbacks == "reordered" and job.outcome == "pending":
-                return  # the last stage, which comes first, will start another round
-            stage = job.outbox[0]
+    async def _go_round(self, round_: _Round, ahead: list[asyncio.Event]) -> None:
+        job, stage = round_.job, round_.stage
+        try:
             await self._wait(job, stage)
-            if not await self._insist(job, stage):
-                job.undeliverable = True
-                job.outbox.clear()
-            elif job.plan.callbacks == "duplicate":
-                await self._try(job, stage)
-            if stage in job.outbox:
-                job.outbox.remove(stage)
-            job.attempts = 0
-            self._book.keep(job)
+            await _let_pass(ahead)
+            await self._deliver(round_)
+        finally:
+            round_.out.set()
+            del self._rounds[job.task_id, stage]
+
+    async def _deliver(self, round_: _Round) -> None:
+        job, stage = round_.job, round_.stage
+        delivered = await self._insist(round_)
+        if delivered and job.plan.callbacks == "duplicate":
+            await self._try(job, stage)
+        # A lost text or first is followed by others; the job is undeliverable where nothing told of its end.
+        if not delivered and stage in _LAST:
+            job.undeliverable = True
+        job.outbox.remove(stage)
+        self._book.keep(job)
 
     async def _wait(self, job: Job, stage: str) -> None:
         if job.plan.callbacks == "late":
             due = next(each.after for each in stages(job) if each.name == stage)
             await self._clock.reach(job.begun + due + LATE_S)
 
-    async def _insist(self, job: Job, stage: str) -> bool:
+    async def _insist(self, round_: _Round) -> bool:
         """Try once and then after each gap; return whether the receiver said 200 (provider-api 10)."""
+        job, stage = round_.job, round_.stage
         gaps = (0.0, *self._manners.gaps_s)
-        for gap in gaps[job.attempts :]:
+        for gap in gaps[_tries(job, stage) :]:
             await asyncio.sleep(gap)
-            delivered = await self._try(job, stage)
-            job.attempts += 1
-            self._book.keep(job)
-            if delivered:
+            if await self._try(job, stage):
                 return True
-        log.info("gave up calling back for %s %s", job.kind, job.task_id)
+            round_.out.set()
+        log.info("gave up calling back for the %s of %s %s", stage, job.kind, job.task_id)
         return False
 
     async def _try(self, job: Job, stage: str) -> bool:
@@ -142,3 +161,15 @@ class Courier:
         at = int(time.time()) - (STALE_S if word == "stale_signature" else 0)
         signature = sign(job.task_id, at, f"not {key}" if word == "wrong_signature" else key)
         return {TIMESTAMP_HEADER: str(at), SIGNATURE_HEADER: signature}
+
+
+def _tries(job: Job, stage: str) -> int:
+    return sum(delivery["stage"] == stage for delivery in job.deliveries)
+
+
+async def _let_pass(ahead: list[asyncio.Event]) -> None:
+    """Wait a moment for the first tries of earlier stages, so that a healthy receiver hears them in order."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(HEAD_START_S):
+            for out in ahead:
+                await out.wait()

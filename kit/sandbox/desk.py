@@ -7,9 +7,9 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from kit.provider.kinds import meaning
-from kit.provider.params import MODELS
 from kit.sandbox.files import plan_files
 
 if TYPE_CHECKING:
@@ -82,6 +82,12 @@ class Desk:
         self._book.keep(job)
         return job
 
+    def find(self, kind: Kind, task_id: str) -> Job | None:
+        """Return the job that somebody asks for, if there is one; raise `Refused` where no id is given."""
+        if not task_id:
+            raise self._invalid(kind, "taskId cannot be empty")
+        return self._book.find(task_id, kind.name)
+
     def _pace(self, kind: Kind) -> None:
         now = self._monotonic()
         while self._recent and now - self._recent[0] >= self._rules.window_s:
@@ -102,6 +108,8 @@ class Desk:
     def _check(self, kind: Kind, request: dict[str, Any]) -> None:
         if not isinstance(request.get("callBackUrl"), str) or not request["callBackUrl"]:
             raise self._invalid(kind, "Please enter callBackUrl.")
+        if not _is_url(request["callBackUrl"]):
+            raise self._invalid(kind, "callBackUrl must be an http or https URL")
         model, custom = request.get("model"), bool(request.get("customMode"))
         if kind.name == "music":
             self._check_mode(kind, request)
@@ -114,8 +122,10 @@ class Desk:
         for name in ("customMode", "instrumental"):
             if not isinstance(request.get(name), bool):
                 raise self._invalid(kind, f"{name} must be true or false")
-        if request.get("model") not in MODELS:
-            raise self._invalid(kind, f"model must be one of {', '.join(MODELS)}")
+        param = kind.param("model")
+        models = param.options(self._dialect) if param else ()
+        if request.get("model") not in models:
+            raise self._invalid(kind, f"model must be one of {', '.join(models)}")
         sung = not (request["customMode"] and request["instrumental"])
         if sung and not request.get("prompt"):
             raise self._invalid(kind, "prompt cannot be empty")
@@ -174,6 +184,15 @@ class Desk:
     def _invalid(self, kind: Kind, msg: str) -> Refused:
         # 422 wherever the page lists it: A's cover page does too, and there 400 means "already generated".
         return Refused(422 if 422 in kind.submit_codes[self._dialect] else 400, msg)
+
+
+def _is_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        whole = text.split() == [text] and url.port != 0  # reading the port raises where it is none
+        return whole and url.scheme in ("http", "https") and bool(url.hostname)
+    except ValueError:
+        return False
 
 
 def _fits(param: Param, value: Any) -> bool:

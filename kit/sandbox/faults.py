@@ -163,7 +163,7 @@ def _check_code(row: Kind, dialect: Dialect, plan: Plan) -> None:
 
 
 def _check_submit(row: Kind, dialect: Dialect, plan: Plan) -> None:
-    if plan.submit is None or plan.submit in WORDS["submit"]:
+    if plan.submit is None or (isinstance(plan.submit, str) and plan.submit in WORDS["submit"]):
         return
     codes = sorted(code for code in row.submit_codes[dialect] if code != 200)
     if plan.submit not in codes:
@@ -172,7 +172,7 @@ def _check_submit(row: Kind, dialect: Dialect, plan: Plan) -> None:
 
 
 def _check_word(name: str, word: object, kind: str) -> None:
-    if word is not None and word not in WORDS[name]:
+    if word is not None and (not isinstance(word, str) or word not in WORDS[name]):
         first = next(iter(WORDS[name]))
         raise InvalidInput(name, word, f"one of {list(WORDS[name])}", f"sandbox.next({kind!r}, {name}={first!r})")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -82,11 +83,16 @@ class Files:
 
     def begin(self, file: File) -> asyncio.Future[None]:
         """Begin to make a file unless it is there or being made; the future is done when it is complete."""
-        future = self._making.get(file.name)
-        if future is None or (future.done() and (future.exception() or not self.path(file).exists())):
-            future = asyncio.get_running_loop().run_in_executor(self._pool, self._make, file)
-            future.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, also if nobody waits
-            self._making[file.name] = future
+        loop, future = asyncio.get_running_loop(), self._making.get(file.name)
+        if future is not None and not future.done():
+            return future
+        if self._there(file):
+            future = loop.create_future()  # done at once: what is there must not stand in line behind what is made
+            future.set_result(None)
+            return future
+        future = loop.run_in_executor(self._pool, self._make, file)
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, also if nobody waits
+        self._making[file.name] = future
         return future
 
     async def ready(self, files: list[File]) -> None:
@@ -100,13 +106,24 @@ class Files:
 
     def _make(self, file: File) -> None:
         path = self.path(file)
-        if path.exists() and (file.duration is not None or file.role not in ("audio", "wav")):
-            return
         content, file.duration = self._maker(file.recipe)
         path.parent.mkdir(parents=True, exist_ok=True)
+        if file.duration is not None:
+            self._note(file).write_text(repr(file.duration))  # before the file: where that is complete, so is this
         part = path.with_name(f".{path.name}.part")
         part.write_bytes(content)
         part.replace(path)
+
+    def _there(self, file: File) -> bool:
+        """Return whether a file is complete, with the length that a take's answers tell, from an earlier run too."""
+        if file.duration is None:
+            with suppress(OSError, ValueError):
+                file.duration = float(self._note(file).read_text())
+        return self.path(file).exists() and (file.duration is not None or file.role != "audio")
+
+    def _note(self, file: File) -> Path:
+        path = self.path(file)
+        return path.with_name(f".{path.name}.seconds")
 
 
 def _take_files(job: Job, take: int) -> list[File]:

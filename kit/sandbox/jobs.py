@@ -64,7 +64,6 @@ class Job:
     completed_at: float | None = None
     shelved_at: float | None = None
     outbox: list[str] = field(default_factory=list)
-    attempts: int = 0
     undeliverable: bool = False
     deliveries: list[dict[str, Any]] = field(default_factory=list)
     answered: dict[str, int] = field(default_factory=dict)
@@ -201,5 +200,6 @@ class Book:
 
 
 def _job(document: dict[str, Any]) -> Job:
+    document.pop("attempts", None)  # in folders of versions that tried the stages of a job in one line
     plan, files = Plan(**document.pop("plan")), [File(**file) for file in document.pop("files")]
     return Job(**document, plan=plan, files=files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response, StreamingResponse
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["HangUp", "Truncated", "gone", "serve"]
 
 SLOW_BYTES_S = 32_000
+_SPAN = re.compile(r"(\d{1,18})-(\d{0,18})|-\d{1,18}", re.ASCII)
 _ERROR_PAGE = "<!doctype html><title>502 Bad Gateway</title><h1>502 Bad Gateway</h1><p>The origin did not answer.</p>"
 
 
@@ -41,6 +43,15 @@ class Truncated(Response):
             continue
 
 
+class _File(FileResponse):
+    """A file with Range support that ignores a Range which is no valid one, as RFC 9110 (14.2) has it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file, or the part of it that is asked for."""
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range" or _is_range(value)]
+        await super().__call__({**scope, "headers": headers}, receive, send)
+
+
 def gone() -> Response:
     """Return what a link past its retention, or one that never was, answers."""
     return PlainTextResponse("Not Found", status_code=404)
@@ -59,7 +70,14 @@ def serve(path: Path, media_type: str, *, spoilt: str | None) -> Response:
     if spoilt == "slow":
         length = {"Content-Length": str(path.stat().st_size)}
         return StreamingResponse(_drip(path.read_bytes()), media_type=media_type, headers=length)
-    return FileResponse(path, media_type=media_type)
+    return _File(path, media_type=media_type)
+
+
+def _is_range(value: bytes) -> bool:
+    unit, _, listed = value.decode("latin-1").partition("=")
+    spans = [_SPAN.fullmatch(span.strip()) for span in listed.split(",")]
+    forward = [span is not None and not (span[1] and span[2] and int(span[2]) < int(span[1])) for span in spans]
+    return unit.strip().lower() == "bytes" and all(forward)
 
 
 async def _drip(content: bytes) -> AsyncIterator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import sys
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from kit.service.process import detach_and_run
-from kit.settings import state_folder, switch
+from kit.settings import idle_seconds, state_folder
 
 
 def main() -> int:
@@ -29,17 +30,24 @@ def main() -> int:
 
 def serve(area: Path) -> int:
     """Serve one area; return 0 also where another service already does."""
+    os.umask(0o077)  # ledger, archive and logs are their owner's alone
     state = state_folder(area)
-    lock = FileLock(state / "service.lock")
+    lock = FileLock(area / "service.lock")  # beside the ledger: whoever shares the folder shares the lock
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        return 0  # two kernels connected at the same moment: the other one's service is the one
+        # Two kernels connected at the same moment, and the other one's service is the one; or it is a stranger's.
+        print(
+            f"Another service already works on {area}. It was started by another user, in another container or with "
+            "another KIT_STATE_DIR: end that one, or use another folder: kit.connect(data='~/callboard-2').",
+            file=sys.stderr,
+        )
+        return 0
     try:
         _log_to(area / "logs" / "service.log")
         from kit.service.service import Service
 
-        service = Service(area, state, idle_s=60 * float(switch("KIT_IDLE_MINUTES") or 30))
+        service = Service(area, state, idle_s=idle_seconds())
         asyncio.run(service.run())
     finally:
         lock.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
@@ -14,10 +15,10 @@ from typing import Any, Literal
 
 import httpx
 
+from kit.errors import LedgerError
 from kit.ledger.facts import FileFact, SaveRequest
 from kit.ledger.fold import FileState, TaskState
-from kit.provider.client import DEFAULT_USER_AGENT
-from kit.service.download import Fetched, NotFetched, fetch
+from kit.service.download import Fetched, NotFetched, Rules, fetch
 from kit.service.examination import EXTENSIONS, Verdict
 from kit.service.hub import Hub
 from kit.service.providers import Providers
@@ -30,6 +31,7 @@ _log = logging.getLogger(__name__)
 AT_ONCE = 3
 PAUSES_S = (1.0, 5.0, 20.0, 60.0)  # between the attempts at one file
 PROGRESS_EVERY_S = 0.2
+LEDGER_PAUSE_S = 15.0
 FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)
 
 Slot = tuple[str, str, int]  # task, role, index
@@ -43,9 +45,7 @@ class Archiver:
         self._hub, self._providers, self._verifier, self._archive = hub, providers, verifier, archive
         self._queue: asyncio.PriorityQueue[tuple[datetime, int, Slot]] = asyncio.PriorityQueue()
         self._taken: set[Slot] = set()
-        self._http = httpx.AsyncClient(
-            headers={"User-Agent": DEFAULT_USER_AGENT}, timeout=httpx.Timeout(30, connect=10), trust_env=False
-        )
+        self._http = httpx.AsyncClient(timeout=httpx.Timeout(30, connect=10), trust_env=False)
         archive.mkdir(parents=True, exist_ok=True)
         for part in archive.glob("*.part"):  # nobody else writes here: a part file is from a run that ended
             part.unlink()
@@ -59,13 +59,14 @@ class Archiver:
         """Queue the files of a task that are wanted and not yet in hand."""
         if state.status != "succeeded" or not state.save:
             return
-        if self._providers.get(state.provider) is None:
-            return
         for file in state.files:
             slot = (state.id, file.role, file.index)
             if file.status in ("waiting", "downloading") and file.urls and slot not in self._taken:
                 self._taken.add(slot)
                 self._queue.put_nowait((file.expires_at or FAR_FUTURE, len(self._taken), slot))
+
+    def _consider_again(self, id: str) -> None:
+        self.consider(self._hub.states[id])
 
     async def save(self, id: str) -> None:
         """Fetch the files of one task that are not saved, whatever its setting and whatever failed before."""
@@ -87,9 +88,13 @@ class Archiver:
             _, _, slot = await self._queue.get()
             try:
                 await self._keep(slot)
+            except LedgerError:
+                _log.exception("what became of %s could not be recorded; trying again in %s s", slot, LEDGER_PAUSE_S)
+                asyncio.get_running_loop().call_later(LEDGER_PAUSE_S, self._consider_again, slot[0])
             except Exception:  # one file's trouble must not end the keeping of the others; its row says failed
                 _log.exception("keeping %s broke off", slot)
-                await self._note(slot[0], self._file(slot), "failed", reason="an error inside the kit; see its log")
+                with contextlib.suppress(LedgerError):
+                    await self._note(slot[0], self._file(slot), "failed", reason="an error inside the kit; see its log")
             finally:
                 self._taken.discard(slot)
 
@@ -126,16 +131,12 @@ class Archiver:
 
     async def _fetch_any(self, slot: Slot, file: FileState, part: Path) -> tuple[str, Fetched]:
         """Fetch from the first source that gives a whole file; they are alternatives, direct ones first."""
-        provider = self._providers.get(self._hub.states[slot[0]].provider)
-        if provider is None:
-            raise NotFetched("its provider is not open")
+        name = self._hub.states[slot[0]].provider
+        rules = Rules(file.role, lambda url: self._providers.may_fetch(name, url), self._providers.user_agent(name))
         trouble: list[NotFetched] = []
         for url in file.urls:
             try:
-                fetched = await fetch(
-                    self._http, url, part, role=file.role, allowed=provider.may_fetch, progress=self._progress(slot)
-                )
-                return url, fetched
+                return url, await fetch(self._http, url, part, rules, self._progress(slot))
             except NotFetched as reason:
                 trouble.append(reason)
         raise NotFetched("; ".join(str(t) for t in trouble), gone=all(t.gone for t in trouble))
@@ -195,7 +196,7 @@ def _name(state: TaskState, file: FileState, verdict: Verdict) -> str:
 
 
 def _put_in_place(part: Path, final: Path) -> None:
-    """Give a synced part file its final name without ever replacing another file, and sync the folder."""
+    """Give a synced part file its final name, which belongs to this task, role and index alone, and sync the folder."""
     try:
         os.link(part, final)
     except FileExistsError:

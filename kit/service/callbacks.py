@@ -65,12 +65,18 @@ class CallbackApp:
             await self._refuse(send, 404, "not_found")
         elif scope["method"] != "POST":
             await self._refuse(send, 405, "wrong_method")
-        elif (url := self._hub.ledger.find_url(secret_hash(path.removeprefix(PREFIX)))) is None:
+        elif (url := self._url(path.removeprefix(PREFIX))) is None:
             await self._refuse(send, 404, "unknown_url")
         elif (body := await _read_body(receive)) is None:
             await self._refuse(send, 413, "too_large_or_slow")
         else:
             await self._keep(url, _headers(scope), body, send)
+
+    def _url(self, secret: str) -> MintedUrl | None:
+        """Return the URL that was handed out with this secret, unless its time is over."""
+        url = self._hub.ledger.find_url(secret_hash(secret))
+        over = url is not None and url.expires_at is not None and url.expires_at < datetime.now(UTC)
+        return None if over else url
 
     async def _keep(self, url: MintedUrl, headers: dict[str, str], body: bytes, send: Send) -> None:
         signature = self._signature(url, headers, body)

@@ -89,7 +89,7 @@ def control_app(commands: Commands, hub: Hub, media: MediaServer, *, token: str)
         _command("/credits/{provider}", credits, "GET"),
         _command("/shutdown", shutdown, "POST"),
         Route("/events", events, methods=["GET"]),
-        Route("/media/{token}/{task}/{role}/{index:int}", media.__call__, methods=["GET", "HEAD"]),
+        Route("/media/{token}/{task}/{role}/{index}", media.__call__, methods=["GET", "HEAD"]),
     ]
     return _Guard(Starlette(routes=routes), token)
 
@@ -135,7 +135,12 @@ async def _body(request: Request) -> dict[str, Any]:
     raw = await request.body()
     if len(raw) > BODY_LIMIT:
         raise KitError(f"The command is larger than {BODY_LIMIT // 2**20} MiB.")
-    body: dict[str, Any] = json.loads(raw)
+    try:
+        body = json.loads(raw)
+    except ValueError as reason:
+        raise KitError("The command is not JSON.") from reason
+    if not isinstance(body, dict):
+        raise KitError("The command is not a JSON object.")
     return body
 
 

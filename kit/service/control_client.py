@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
 
 from kit.errors import KitError, ServiceError
 from kit.service.record import ServiceRecord
+from kit.settings import Secret
 
 __all__ = ["Control"]
+
+NOTHING: Mapping[str, Secret] = {}
 
 
 class Control:
@@ -38,11 +41,12 @@ class Control:
         return self._ask("GET", "/hello")
 
     def open_provider(
-        self, name: str, *, key: str | None, speed: float | None, webhook_key: str | None
+        self, name: str, *, key: Secret | None, speed: float | None, webhook_key: Secret | None, user_agent: str | None
     ) -> dict[str, Any]:
         """Make the service ready for a provider (its local program started); return base URL, reach and badge."""
-        asked = {"name": name, "key": key, "speed": speed, "webhook_key": webhook_key}
-        return self._ask("POST", "/providers", asked, timeout=60)
+        asked = {"name": name, "speed": speed, "user_agent": user_agent}
+        hidden = {"key": key, "webhook_key": webhook_key}
+        return self._ask("POST", "/providers", asked, hidden={k: v for k, v in hidden.items() if v}, timeout=60)
 
     def submit(self, **asked: Any) -> dict[str, Any]:
         """Record an intent and send it; return ``{"id", "earlier"}`` once the intent is durable."""
@@ -100,9 +104,17 @@ class Control:
         else:
             self._http.close()
 
-    def _ask(self, method: str, path: str, body: Any = None, *, timeout: float = 30) -> dict[str, Any]:
+    def _ask(
+        self, method: str, path: str, body: Any = None, *, hidden: Mapping[str, Secret] = NOTHING, timeout: float = 30
+    ) -> dict[str, Any]:
         try:
-            answer = self._http.request(method, path, json=body, timeout=httpx.Timeout(timeout, connect=2))
+            # Secrets are revealed in the call itself, so that no frame of ours holds them in a traceback.
+            answer = self._http.request(
+                method,
+                path,
+                json={**body, **{k: v.reveal() for k, v in hidden.items()}} if hidden else body,
+                timeout=httpx.Timeout(timeout, connect=2),
+            )
         except httpx.HTTPError as reason:
             raise ServiceError(
                 f"The background service did not answer ({type(reason).__name__}). Nothing is lost: what it accepted "

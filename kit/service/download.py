@@ -8,11 +8,12 @@ import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urljoin
 
 import httpx
 
-__all__ = ["Fetched", "NotFetched", "fetch"]
+__all__ = ["Fetched", "NotFetched", "Rules", "fetch"]
 
 CAPS = {"image": 64 * 2**20, "audio": 2**30, "wav": 2**30, "video": 4 * 2**30}
 OVERALL_S = 1800.0
@@ -30,6 +31,15 @@ class Fetched:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Rules:
+    """What holds for one file: its role decides the cap, `allowed` every address, `user_agent` the name we give."""
+
+    role: str
+    allowed: Callable[[str], bool]
+    user_agent: str
+
+
 class NotFetched(Exception):
     """A download that brought no usable file; `gone` where the host says that the file no longer exists."""
 
@@ -42,34 +52,31 @@ async def fetch(
     http: httpx.AsyncClient,
     url: str,
     part: Path,
-    *,
-    role: str,
-    allowed: Callable[[str], bool],
+    rules: Rules,
     progress: Callable[[int, int | None], None],
 ) -> Fetched:
     """Stream `url` into `part` and return its size and hash; raise `NotFetched` with the reason otherwise."""
     try:
         async with asyncio.timeout(OVERALL_S):
-            return await _follow(http, url, allowed, lambda answer: _save(answer, part, CAPS[role], progress))
+            return await _follow(http, url, rules, lambda answer: _save(answer, part, CAPS[rules.role], progress))
     except TimeoutError:
         raise NotFetched(f"not complete after {OVERALL_S:.0f} s") from None
     except httpx.HTTPError as reason:
         raise NotFetched(f"the connection failed ({type(reason).__name__})") from reason
-    except httpx.InvalidURL as reason:
+    except OSError as reason:
+        raise NotFetched(f"it could not be written ({reason.strerror})") from reason
+    except (httpx.InvalidURL, ValueError) as reason:
         raise NotFetched("the link is not a usable URL") from reason
 
 
 async def _follow(
-    http: httpx.AsyncClient,
-    url: str,
-    allowed: Callable[[str], bool],
-    save: Callable[[httpx.Response], Awaitable[Fetched]],
+    http: httpx.AsyncClient, url: str, rules: Rules, save: Callable[[httpx.Response], Awaitable[Fetched]]
 ) -> Fetched:
     """Fetch, following at most three redirects, each checked like the first link."""
     for _ in range(4):
-        if not allowed(url):
+        if not rules.allowed(url):
             raise NotFetched("the link is neither https nor on this provider's own host")
-        async with http.stream("GET", url, headers=HEADERS) as answer:
+        async with http.stream("GET", url, headers=HEADERS | {"User-Agent": rules.user_agent}) as answer:
             if answer.status_code not in MOVED:
                 return await save(answer)
             url = urljoin(url, answer.headers.get("location", ""))
@@ -79,7 +86,7 @@ async def _follow(
 async def _save(answer: httpx.Response, part: Path, cap: int, progress: Callable[[int, int | None], None]) -> Fetched:
     expected = _expected_length(answer, cap)
     digest, received = hashlib.sha256(), 0
-    with part.open("wb") as file:
+    with _fresh(part) as file:
         async for chunk in answer.aiter_raw(CHUNK):
             received += len(chunk)
             if received > cap:
@@ -109,6 +116,13 @@ def _expected_length(answer: httpx.Response, cap: int) -> int | None:
     if int(length) > cap:
         raise NotFetched(f"larger than {cap // 2**20} MiB, the limit for this kind of file")
     return int(length)
+
+
+def _fresh(part: Path) -> BinaryIO:
+    """Open a file that was not there before, whatever stands at its name: nobody's link is followed."""
+    part.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(part, flags, 0o600), "wb")
 
 
 def _sync(descriptor: int) -> None:

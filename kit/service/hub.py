@@ -58,7 +58,10 @@ class Hub:
     def earlier(self, request_key: str) -> TaskState | None:
         """Return the newest task made from the same provider, kind and parameters."""
         same = [s for s in self.states.values() if s.request_key == request_key and s.origin != "elsewhere"]
-        return max(same, key=lambda s: s.id, default=None)  # ids sort by the time they were made
+        newest = max(same, key=lambda s: s.id, default=None)  # ids sort by the time they were made
+        while newest is not None and newest.known_as in self.states and newest.status == "abandoned":
+            newest = self.states[newest.known_as]  # what the provider called a duplicate is that row
+        return newest
 
     def by_task_id(self, provider: str, task_id: str, *, besides: str) -> TaskState | None:
         """Return another row that follows the provider's task `task_id`."""

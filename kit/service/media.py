@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -32,17 +33,17 @@ class MediaServer:
         if file is None or file.path is None:
             return PlainTextResponse("no such file", 404)
         path = self._area / file.path
-        if not path.is_file():
+        if path.is_symlink() or not path.is_file():
             return PlainTextResponse("the file was removed from the archive folder", 404)
         return _piece(request, path, file)
 
     def _saved(self, request: Request) -> FileState | None:
-        if request.path_params["token"] != self._token:
+        if not hmac.compare_digest(request.path_params["token"].encode(), self._token.encode()):
             return None
         state = self._hub.states.get(request.path_params["task"])
         wanted = (request.path_params["role"], request.path_params["index"])
         files = state.files if state else ()
-        return next((f for f in files if (f.role, f.index) == wanted and f.status == "saved"), None)
+        return next((f for f in files if (f.role, str(f.index)) == wanted and f.status == "saved"), None)
 
 
 def _piece(request: Request, path: Path, file: FileState) -> Response:

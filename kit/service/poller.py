@@ -27,6 +27,7 @@ Cause = Literal["callback", "poll", "submit", "person"]
 FIRST_POLL = 0.4  # of the interval: 12 s of 30, as the quickstart pages wait before they ask at all
 SHORTEST_GAP_S = 5.0  # between two requests for one task, however many deliveries ask for one (promise P19)
 LONGEST_GAP_S = 300.0
+SAME_AGAIN_S = 60.0  # an answer that stays the same is recorded again after this, for the fold reads how long it does
 OLD_AFTER_S = 3600.0  # a task pending for longer is asked for at the longest gap
 
 
@@ -46,7 +47,7 @@ class Poller:
         self._appointments: dict[str, _Appointment] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
-        self._last_bodies: dict[str, tuple[int, str]] = {}
+        self._said: dict[str, tuple[int, str, float]] = {}  # status, body, and when they were recorded
 
     def follow(self, id: str) -> None:
         """Begin to poll a task that was sent or found at start; tasks that cannot be asked for are left alone."""
@@ -110,10 +111,7 @@ class Poller:
         state = self._hub.states[id]
         provider = self._providers.get(state.provider)
         if provider is None or not _askable(state):
-            if appointment.due == float("inf"):
-                self._appointments.pop(id, None)
-                self._last_bodies.pop(id, None)
-            return
+            return  # kept without a date: how long ago it was asked for still bounds what deliveries may cause
         due = time.monotonic() + _gap(state, provider, appointment.failures)
         if due < appointment.due:
             appointment.due, appointment.cause = due, "poll"
@@ -124,13 +122,15 @@ class Poller:
         if provider is None or not state.task_id:
             return
         answer = await provider.client.details(state.kind, state.task_id)
-        body = redact(answer.body)
-        if self._last_bodies.get(id) == (answer.http_status, body) and cause != "person":
+        body = redact(answer.body, [provider.key.reveal()])
+        status, text, at = self._said.get(id, (0, "", float("-inf")))
+        same = (status, text) == (answer.http_status, body) and time.monotonic() - at < SAME_AGAIN_S
+        if same and cause != "person":
             return  # nothing new was said, so there is no new fact
         await self._hub.record(
             Details(task=id, at=datetime.now(UTC), http_status=answer.http_status, body=body, cause=cause)
         )
-        self._last_bodies[id] = (answer.http_status, body)
+        self._said[id] = (answer.http_status, body, time.monotonic())
 
 
 def _askable(state: TaskState) -> bool:

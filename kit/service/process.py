@@ -21,6 +21,7 @@ __all__ = ["attach", "await_end", "detach_and_run", "launch", "log_tail", "runni
 _log = logging.getLogger(__name__)
 START_TIMEOUT_S = 30.0
 LOSER_WAITS_S = 5.0
+END_TIMEOUT_S = 60.0  # the answer to a submission on its way is waited for, so that its id is not lost
 
 
 def running(area: Path) -> ServiceRecord | None:
@@ -39,8 +40,19 @@ def attach(area: Path, *, timeout: float = START_TIMEOUT_S) -> Control:
     record = running(area)
     if record is not None and record.version != kit_version():
         _replace_other_version(record, area)
-        record = None
-    return _await_answer(area, timeout, launch(area) if record is None else None)
+    deadline, launched = time.monotonic() + timeout, None
+    while time.monotonic() < deadline:
+        record = running(area)
+        if record is not None:
+            if (control := _answering(record)) is not None:
+                return control
+        elif launched is None:
+            launched = launch(area)  # also where the service that was there has ended since
+        elif not psutil.pid_exists(launched):
+            # It ended over an error, or because another kernel's service was first and is about to answer.
+            deadline = min(deadline, time.monotonic() + LOSER_WAITS_S)
+        time.sleep(0.05)
+    raise ServiceError(_silence(area, record))
 
 
 def launch(area: Path) -> int:
@@ -97,7 +109,7 @@ def _replace_other_version(record: ServiceRecord, area: Path) -> None:
     await_end(record)
 
 
-def await_end(record: ServiceRecord, timeout: float = 15.0) -> None:
+def await_end(record: ServiceRecord, timeout: float = END_TIMEOUT_S) -> None:
     """Wait until a service that was told to end has ended; raise `ServiceError` where it does not."""
     deadline = time.monotonic() + timeout
     while record.alive():
@@ -106,22 +118,26 @@ def await_end(record: ServiceRecord, timeout: float = 15.0) -> None:
         time.sleep(0.05)
 
 
-def _await_answer(area: Path, timeout: float, launched: int | None) -> Control:
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if launched is not None and not psutil.pid_exists(launched):
-            # It ended: over an error, or because another kernel's service was first and is about to answer.
-            deadline, launched = min(deadline, time.monotonic() + LOSER_WAITS_S), None
-        record = running(area)
-        if record is not None:
-            control = Control(record)
-            try:
-                control.hello()
-                return control
-            except ServiceError:
-                control.close()
-        time.sleep(0.05)
-    raise ServiceError(
-        f"The background service for {str(area)!r} did not start. Its last lines:\n"
-        f"{log_tail(area)}\nConnect again; if it stays silent, look into {str(area / 'logs')!r}."
+def _answering(record: ServiceRecord) -> Control | None:
+    control = Control(record)
+    try:
+        ending = control.hello()["ending"]
+    except ServiceError:
+        ending = True
+    if ending:
+        control.close()
+        return None
+    return control
+
+
+def _silence(area: Path, record: ServiceRecord | None) -> str:
+    """Return the sentence for a service that cannot be reached."""
+    if record is not None:
+        return (
+            f"The background service for {str(area)!r} (process {record.pid}) runs and does not answer. It may be busy "
+            f"or stopped: connect again in a moment, or end it by hand. Its logs are in {str(area / 'logs')!r}."
+        )
+    return (
+        f"The background service for {str(area)!r} did not start. Its last lines:\n{log_tail(area)}\n"
+        f"Connect again; if it stays silent, look into {str(area / 'logs')!r}."
     )

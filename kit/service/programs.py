@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import secrets
@@ -87,8 +88,16 @@ class Program:
             assert self._process is not None
             code = await self._process.wait()
             _log.warning("the local provider on port %s ended with code %s; starting it again", self.port, code)
-            await asyncio.sleep(0.5)
-            try:
-                await self._spawn(self.port)
-            except (ServiceError, TimeoutError, ValueError):
-                _log.exception("the local provider did not start; trying again")
+            for pause in itertools.chain((0.5, 1, 2, 5), itertools.repeat(15)):
+                await asyncio.sleep(pause)
+                if await self._again():
+                    break
+
+    async def _again(self) -> bool:
+        try:
+            return await self._spawn(self.port)
+        except (ServiceError, TimeoutError, ValueError, OSError):
+            _log.exception("the local provider did not start; trying again")
+            if self._process is not None and self._process.returncode is None:
+                self._process.kill()
+            return False

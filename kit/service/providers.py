@@ -9,16 +9,27 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from kit.errors import ServiceError
-from kit.provider.client import ProviderClient
+from kit.provider.client import DEFAULT_USER_AGENT, ProviderClient
 from kit.provider.profiles import Profile, profile_named
 from kit.service.programs import Program
 from kit.service.record import write_private
 from kit.settings import Secret
 
-__all__ = ["OpenProvider", "Providers"]
+__all__ = ["OpenProvider", "Providers", "Terms"]
 
-LOCAL_KEY = Secret("sandbox-key")  # a local program sells nothing; its key only has to be the same on both sides
+# A local program sells nothing: its keys only have to be the same on both sides, and a person's never go there.
+LOCAL_KEY, LOCAL_WEBHOOK_KEY = Secret("sandbox-key"), Secret("sandbox-webhook-key")
 DEFAULT_SPEED = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """How a person wants a provider opened; None leaves it as it is."""
+
+    key: Secret | None = None
+    webhook_key: Secret | None = None
+    speed: float | None = None
+    user_agent: str | None = None
 
 
 @dataclass
@@ -32,18 +43,12 @@ class OpenProvider:
     client: ProviderClient
     program: Program | None
     speed: float
+    user_agent: str = DEFAULT_USER_AGENT
 
     @property
     def poll_s(self) -> float:
         """Seconds between two polls of one task, at the provider's own pace."""
         return max(0.25, self.profile.poll_s / self.speed)
-
-    def may_fetch(self, url: str) -> bool:
-        """Tell whether a file may be fetched from `url`: https anywhere, or an origin that the profile lists."""
-        parts = urlsplit(url)
-        origin = f"{parts.scheme}://{parts.netloc}"
-        own = (*self.profile.media_origins, self.base_url) if self.program else self.profile.media_origins
-        return parts.scheme == "https" or origin in own
 
     def describe(self) -> dict[str, object]:
         """Return what a kernel may know of it; the key stays here."""
@@ -68,13 +73,22 @@ class Providers:
         """Return the open provider called `name`."""
         return self._open.get(name)
 
+    def may_fetch(self, name: str, url: str) -> bool:
+        """Tell whether a provider's file may be fetched from `url`: https, its listed origins, its local program."""
+        opened = self._open.get(name)
+        own = (opened.base_url,) if opened is not None and opened.program is not None else ()
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return False
+        listed = (*profile_named(name).media_origins, *own)
+        return parts.scheme == "https" or f"{parts.scheme}://{parts.netloc}" in listed
+
     def names(self) -> list[str]:
         """Return the names of the open providers."""
         return sorted(self._open)
 
-    async def open(
-        self, name: str, *, key: Secret | None, webhook_key: Secret | None, speed: float | None, in_use: bool
-    ) -> OpenProvider:
+    async def open(self, name: str, terms: Terms, *, in_use: bool) -> OpenProvider:
         """Open a provider, or return the open one; `in_use` forbids replacing its key.
 
         Raises:
@@ -83,13 +97,18 @@ class Providers:
         profile = profile_named(name)
         async with self._opening:
             current = self._open.get(name)
-            if current is not None and self._suits(current, key or LOCAL_KEY, speed, in_use=in_use):
-                current.webhook_key = webhook_key or current.webhook_key
+            if current is not None and self._suits(current, terms, in_use=in_use):
                 return current
             if current is not None:
+                del self._open[name]  # first, so that nothing is sent through it where its successor does not start
                 await self._close(current)
-            self._open[name] = await self._start(profile, key or LOCAL_KEY, webhook_key, speed)
+            self._open[name] = await self._start(profile, terms)
             return self._open[name]
+
+    def user_agent(self, name: str) -> str:
+        """Return how requests for a provider's files name themselves."""
+        opened = self._open.get(name)
+        return opened.user_agent if opened is not None else DEFAULT_USER_AGENT
 
     async def close(self) -> None:
         """Close every client and end every local program."""
@@ -97,27 +116,29 @@ class Providers:
             await self._close(provider)
         self._open.clear()
 
-    def _suits(self, current: OpenProvider, key: Secret, speed: float | None, *, in_use: bool) -> bool:
+    def _suits(self, current: OpenProvider, terms: Terms, *, in_use: bool) -> bool:
+        key = terms.key or LOCAL_KEY
         if current.key != key and in_use:
             raise ServiceError(
                 f"The service on {str(self._area)!r} works for {current.profile.name} with another key (fingerprint "
                 f"{current.key.fingerprint()}, yours {key.fingerprint()}), and tasks or notebooks depend on it. Close "
                 "them first, or use another folder: kit.connect(..., data='~/callboard-2')."
             )
-        return current.key == key and speed in (None, current.speed)
+        kept = current.program is not None or terms.webhook_key in (None, current.webhook_key)
+        same = terms.speed in (None, current.speed) and terms.user_agent in (None, current.user_agent)
+        return current.key == key and kept and same
 
-    async def _start(
-        self, profile: Profile, key: Secret, webhook_key: Secret | None, speed: float | None
-    ) -> OpenProvider:
-        program = None
-        base_url = profile.base_url or ""
-        pace = 1.0
+    async def _start(self, profile: Profile, terms: Terms) -> OpenProvider:
+        program, speed = None, 1.0
+        base_url, key, webhook_key = profile.base_url or "", terms.key or LOCAL_KEY, terms.webhook_key
         if profile.program is not None:
-            pace = speed or DEFAULT_SPEED
-            program = await self._run(profile, pace)
+            speed = terms.speed or DEFAULT_SPEED
+            webhook_key = LOCAL_WEBHOOK_KEY if profile.signature else None
+            program = await self._run(profile, speed)
             base_url = program.base_url
-        client = ProviderClient(profile.dialect, base_url, key)
-        return OpenProvider(profile, base_url, key, webhook_key, client, program, pace)
+        agent = terms.user_agent or DEFAULT_USER_AGENT
+        client = ProviderClient(profile.dialect, base_url, key, user_agent=agent)
+        return OpenProvider(profile, base_url, key, webhook_key, client, program, speed, agent)
 
     async def _run(self, profile: Profile, speed: float) -> Program:
         assert profile.program is not None

@@ -37,9 +37,13 @@ class ServiceRecord:
     def read(cls, state: Path) -> ServiceRecord | None:
         """Return the record, or None where there is none or it cannot be read."""
         try:
-            return cls(**json.loads((state / "service.json").read_text(encoding="utf-8")))
+            record = cls(**json.loads((state / "service.json").read_text(encoding="utf-8")))
+            numbers = (record.pid, record.create_time, record.control_port, record.public_port)
+            texts = (record.version, record.area, record.control_token, record.media_token)
         except (OSError, ValueError, TypeError):
             return None
+        sound = all(isinstance(n, (int, float)) for n in numbers) and all(isinstance(t, str) for t in texts)
+        return record if sound and record.pid > 0 else None
 
     def alive(self) -> bool:
         """Tell whether the process that wrote this record still runs (pid and create time agree)."""
@@ -64,4 +68,6 @@ def write_private(path: Path, values: object) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         json.dump(values, file)
+        file.flush()
+        os.fsync(file.fileno())
     part.replace(path)

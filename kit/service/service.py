@@ -9,6 +9,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -28,7 +29,7 @@ from kit.service.control import control_app
 from kit.service.hub import Hub
 from kit.service.media import MediaServer
 from kit.service.poller import Poller
-from kit.service.providers import Providers
+from kit.service.providers import Providers, Terms
 from kit.service.record import ServiceRecord, kit_version
 from kit.service.submitter import Submitter, Wish
 from kit.service.verifier import Verifier
@@ -63,7 +64,7 @@ class Service:
         """Serve until stopped."""
         self._mind_signals()
         await self._submitter.recover()
-        record = self._record()
+        record = self._written = self._record()
         media = MediaServer(self._hub, self._area, record.media_token)
         control = control_app(self, self._hub, media, token=record.control_token)
         servers = [_Server(self._callbacks), _Server(control)]
@@ -90,6 +91,7 @@ class Service:
             "area": str(self._area),
             "pid": os.getpid(),
             "attached": self._hub.attached,
+            "ending": self._stop.is_set(),
             "providers": self._providers.names(),
             "unfinished": len(self._hub.unfinished()),
             "counts": dict(self._callbacks.counts),
@@ -98,13 +100,11 @@ class Service:
     async def open_provider(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Open a provider and take up its unfinished tasks."""
         name = asked["name"]
-        provider = await self._providers.open(
-            name,
-            key=Secret(asked["key"]) if asked.get("key") else None,
-            webhook_key=Secret(asked["webhook_key"]) if asked.get("webhook_key") else None,
-            speed=asked.get("speed"),
-            in_use=self._hub.attached > 0 or bool(self._hub.unfinished(name)),
-        )
+        await self._submitter.drain()  # a changed speed or key replaces the client, and no request may be cut off
+        secrets_given = {part: Secret(asked[part]) for part in ("key", "webhook_key") if asked.get(part)}
+        terms = Terms(speed=asked.get("speed"), user_agent=asked.get("user_agent"), **secrets_given)
+        in_use = self._hub.attached > 0 or bool(self._hub.unfinished(name))
+        provider = await self._providers.open(name, terms, in_use=in_use)
         for state in [s for s in self._hub.states.values() if s.provider == name]:
             self._changed(state)
         return provider.describe()
@@ -169,7 +169,7 @@ class Service:
             area=str(self._area),
             control_port=_port(self._loopback),
             control_token=secrets.token_urlsafe(32),
-            media_token=_kept_media_token(self._state) or secrets.token_urlsafe(24),
+            media_token=secrets.token_urlsafe(24),
             public_port=_port(self._public),
         )
 
@@ -177,6 +177,8 @@ class Service:
         """Stop when nothing has been needed for the idle time."""
         while True:
             await asyncio.sleep(min(IDLE_LOOK_S, self._idle_s / 4))
+            if ServiceRecord.read(self._state) != self._written:
+                self._written.write(self._state)  # damaged or removed: without it no kernel finds this service
             if self._needed():
                 self._needed_at = time.monotonic()
             elif time.monotonic() - self._needed_at > self._idle_s:
@@ -187,10 +189,13 @@ class Service:
         if self._hub.attached or self._archiver.busy:
             return True
         now = datetime.now(UTC)
-        if any(u.listen_only and u.expires_at and u.expires_at > now for u in self._hub.ledger.urls()):
+        if any(u.expires_at and u.expires_at > now and not self._hub.states[u.task].final for u in self._urls()):
             return True
         followed = (s for s in self._hub.unfinished() if self._providers.get(s.provider) is not None)
         return any(s.submitted_at is not None and now - s.submitted_at < FOLLOWED_FOR for s in followed)
+
+    def _urls(self) -> list[MintedUrl]:
+        return [url for url in self._hub.ledger.urls() if url.listen_only and url.task in self._hub.states]
 
     async def _end(
         self, servers: list[_Server], work: list[asyncio.Task[None]], loops: list[asyncio.Task[None]]
@@ -233,10 +238,11 @@ def _bind(port: int) -> socket.socket:
     """Return a loopback socket on `port`, or on a free one where that belongs to somebody else."""
     # The protocol is named because asyncio switches Nagle off only then, which saves 40 ms an answer.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sys.platform != "win32":  # there it would let two programs share a port
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
-    except OSError:
+    except (OSError, OverflowError):
         _log.warning("port %d is taken; callbacks of earlier tasks will be missed, polling finds them", port)
         listener.bind(("127.0.0.1", 0))
     listener.listen(512)
@@ -252,8 +258,3 @@ def _port(listener: socket.socket) -> int:
 def _kept_port(state: Path) -> int:
     record = ServiceRecord.read(state)
     return record.public_port if record else 0
-
-
-def _kept_media_token(state: Path) -> str | None:
-    record = ServiceRecord.read(state)
-    return record.media_token if record else None

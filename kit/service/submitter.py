@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from kit.errors import ServiceError
+from kit.errors import LedgerError, ServiceError
 from kit.ledger.facts import Answer, Departure, Intent, new_id, request_key
 from kit.ledger.fold import TaskState
 from kit.ledger.store import MintedUrl
@@ -50,14 +50,15 @@ class Submitter:
     def __init__(self, hub: Hub, providers: Providers, *, public_port: Callable[[], int]) -> None:
         self._hub, self._providers, self._public_port = hub, providers, public_port
         self._sending: set[asyncio.Task[None]] = set()
-        self._promised: dict[str, str] = {}  # request keys whose intent is on its way to the disk
+        self._promised: dict[str, asyncio.Future[str]] = {}  # request keys whose intent is on its way to the disk
+        self._closed = False
 
     async def take(self, wish: Wish) -> tuple[str, bool]:
         """Return (our id, whether an earlier task answers the wish); the intent is durable on return."""
         profile = profile_named(wish.provider)
         params = check_params(wish.kind, profile.dialect, wish.params) if wish.task_id is None else wish.params
         key = request_key(wish.provider, wish.kind, params if wish.task_id is None else {"task_id": wish.task_id})
-        if not wish.again and (known := self._known(key, wish)):
+        if not wish.again and (known := await self._known(key, wish)):
             return known, True
         return await self._begin(wish, profile, params, key), False
 
@@ -75,13 +76,18 @@ class Submitter:
         for state in [s for s in self._hub.states.values() if s.status == "submitting"]:
             await self._hub.record(_answer_fact(state.id, OUTCOME_UNKNOWN, None))
 
-    async def close(self) -> None:
+    async def drain(self) -> None:
         """Wait until every request that has left is answered and recorded."""
         await asyncio.gather(*self._sending, return_exceptions=True)
 
-    def _known(self, key: str, wish: Wish) -> str | None:
+    async def close(self) -> None:
+        """Take no more wishes, and wait for the answers to those that were sent."""
+        self._closed = True
+        await self.drain()
+
+    async def _known(self, key: str, wish: Wish) -> str | None:
         if key in self._promised:
-            return self._promised[key]
+            return await asyncio.shield(self._promised[key])
         state = self._hub.earlier(key)
         if state is None and wish.task_id is not None:
             state = self._hub.by_task_id(wish.provider, wish.task_id, besides="")
@@ -89,13 +95,21 @@ class Submitter:
 
     async def _begin(self, wish: Wish, profile: Profile, params: dict[str, Any], key: str) -> str:
         provider = self._providers.get(wish.provider)
+        if self._closed:
+            raise ServiceError("The background service is ending; connect again, then submit. Nothing was sent.")
         if provider is None:
             raise ServiceError(f"{wish.provider} is not open in the service; connect again: kit.connect().")
         origin: Origin = "here" if wish.task_id is None else "adopted"
         intent = self._intent(wish, profile, params, key, origin=origin)
-        self._promised[key] = intent.task
+        promise = self._promised[key] = asyncio.get_running_loop().create_future()
         try:
             await self._send_or_adopt(intent, provider, params)
+        except BaseException as reason:
+            promise.set_exception(reason)
+            promise.exception()  # whoever waits for it raises it; nobody has to
+            raise
+        else:
+            promise.set_result(intent.task)
         finally:
             self._promised.pop(key, None)
         return intent.task
@@ -120,7 +134,20 @@ class Submitter:
             _log.exception("submitting %s broke off", intent.task)
             answer = OUTCOME_UNKNOWN
         known = self._already_ours(intent, answer) if answer.outcome == "duplicate" else None
-        await self._hub.record(_answer_fact(intent.task, answer, known.id if known else None))
+        await self._keep(_answer_fact(intent.task, answer, known.id if known else None))
+
+    async def _keep(self, fact: Answer) -> None:
+        """Record an answer, and try again where the disk refuses: the id of a paid task exists nowhere else."""
+        for pause in (1, 5, 20, None):
+            try:
+                await self._hub.record(fact)
+            except LedgerError:
+                _log.exception("the answer for %s could not be kept; its provider id is %s", fact.task, fact.task_id)
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
+            else:
+                return
 
     def _already_ours(self, intent: Intent, answer: SubmitAnswer) -> TaskState | None:
         """Return the row that holds what the provider calls a duplicate (provider-api 1.5)."""

@@ -42,9 +42,12 @@ def chromium_path() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(chromium_path: str) -> Iterator[Any]:
-    """A headless Chromium; every notebook opened in it has a fresh profile."""
+    """A headless Chromium; every notebook opened in it has a fresh profile.
+
+    It ends with its module: Playwright keeps an event loop running, in which no other test could run one of its own.
+    """
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install .[dev]")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path, headless=True, args=FLAGS)

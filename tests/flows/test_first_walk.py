@@ -60,13 +60,16 @@ def test_a_failure_says_what_it_means_and_what_to_do(connect):
 
 
 def test_a_duplicate_at_the_provider_leads_to_the_known_task(connect):
-    """Another wish for what the provider already has returns the row that holds it."""
+    """Another wish for what the provider already has returns the row that holds it, however often it is made."""
     session = connect()
     song = make_song(session)
     video = session.create_video(song.tracks[0], author="Ada", save=False).wait(timeout=60)
-    other = session.create_video(song.tracks[0], author="Bob", save=False)
+    others = [session.create_video(song.tracks[0], author="Bob", save=False) for _ in range(2)]
+    again = session.create_video(song.tracks[0], author="Ada", again=True, save=False)
+    first = session.create_video(song.tracks[0], author="Ada", save=False)
 
-    assert other.id == video.id
+    assert {video.id} == {task.id for task in (*others, again, first)}
+    assert "succeeded" == first.wait(timeout=30).status
 
 
 def test_a_task_bought_elsewhere_is_adopted_without_buying(connect):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import pytest
 
@@ -104,8 +103,8 @@ def test_a_provider_program_that_dies_is_started_again(connect):
     assert url == session.sandbox.base_url
 
 
-def test_deliveries_for_one_task_cause_few_details_requests(connect):
-    """A flood of deliveries on one URL asks the provider at most once in five seconds (of its time)."""
+def test_a_flood_of_nonsense_on_one_url_is_kept_and_changes_nothing(connect):
+    """Fifty bodies that are no JSON are each stored and answered 200, and the task stands as it stood."""
     session = connect(speed=1)
     session.sandbox.speed = 200
     song = make_song(session)
@@ -117,7 +116,6 @@ def test_deliveries_for_one_task_cause_few_details_requests(connect):
     with httpx.Client(trust_env=False) as http:
         statuses = [http.post(url, content=b"{").status_code for _ in range(50)]
     until(lambda: video.state.deliveries == 50)
-    time.sleep(0.3)
 
     assert [200] * 50 == statuses
-    assert video.state.asked <= 1
+    assert "pending" == video.status

@@ -14,6 +14,7 @@ from jupyter_client.manager import start_new_kernel
 import kit
 from kit import settings
 from kit.service.control_client import Control
+from kit.service.record import ServiceRecord
 from tests.flows.acting import make_song, until
 
 
@@ -109,3 +110,35 @@ def test_a_service_of_another_version_is_replaced_or_refuses_with_a_sentence(con
     until(lambda: control.hello()["attached"] == 0)
     control.close()
     assert connect().service.pid != record.pid
+
+
+def test_connecting_while_the_old_service_is_ending_starts_a_new_one(connect):
+    """A service that was told to end makes way: the next connect waits for its end and then has one of its own."""
+    session = connect()
+    old = session.service
+    os.kill(old.pid, signal.SIGTERM)
+    fresh = connect()
+
+    assert old.pid != fresh.service.pid
+    assert fresh.credits() > 0
+
+
+def test_a_lost_service_record_is_written_again(connect):
+    """Without its record no kernel would find the service: it looks after it."""
+    session = connect()
+    record = settings.state_folder(session.area) / "service.json"
+    record.write_text('{"pid":')
+    until(lambda: ServiceRecord.read(record.parent) == session.service)
+
+
+def test_waiting_ends_with_a_sentence_when_the_service_is_shut_down_elsewhere(connect):
+    """Nothing is followed any more, so the wait says so at once, and the next connect takes it up."""
+    session = connect(speed=1)
+    task = session.generate_music("a song that takes its time")
+    control = Control(session.service)
+    control.shutdown()
+    control.close()
+    with pytest.raises(kit.ServiceError, match="shut down"):
+        task.wait(timeout=30)
+
+    assert connect(speed=500).task(task.id).wait(timeout=60).status == "succeeded"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
+
+from tests.guards.source import ROOT
 
 
 @pytest.mark.parametrize("profile", ["sandbox", "sandbox-kie"])
@@ -21,3 +25,23 @@ def test_every_kind_succeeds_by_polling(connect, profile, fate):
     assert ["poll"] * 4 == list(frame["learned_by"])
     assert [0] * 4 == list(frame["deliveries"])
     assert {"saved"} == set(session.files()["status"])
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("fate", ["lost", "refused"])
+def test_the_same_notebooks_succeed_by_polling(connect, tmp_path, fate):
+    """Every notebook runs to its end with no callback arriving at all, and each result says it was learned by poll."""
+    for profile in ("sandbox", "sandbox-kie"):
+        connect(profile).sandbox.always(callbacks=fate)
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        with (tmp_path / "kernel.log").open("ab") as log:
+            NotebookClient(notebook, kernel_name="python3", timeout=120).execute(stderr=log)
+    frame = connect("sandbox").tasks()
+
+    assert 0 == frame["deliveries"].sum()
+    assert {"poll"} == set(frame.query("status == 'succeeded'")["learned_by"])
+    assert {("music", "kie"), ("wav", "kie"), ("cover_image", "sunoapi"), ("video", "kie")} <= {
+        (row.kind, "kie" if row.provider.endswith("kie") else "sunoapi")
+        for row in frame.query("status == 'succeeded'").itertuples()
+    }

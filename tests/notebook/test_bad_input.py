@@ -74,8 +74,6 @@ GENERATING = [
     refused("session.generate_music(style='x', instrumental=True)", "title=None", "belong together", MUSIC),
     refused("session.generate_music('rain', model='V9')", "model='V9'", "V4_5PLUS", MUSIC),
     refused("session.generate_music('rain', model=4)", "model=4", "model's name", MUSIC),
-    refused("session.generate_music('rain', tempo=90)", "tempo=90", "negative_tags", MUSIC),
-    refused("session.generate_music(prompt='rain')", "prompt='rain'", "description, lyrics", MUSIC),
     refused("session.generate_music(style='x', title='y', instrumental='yes')", "instrumental='yes'", "True or", MUSIC),
     refused("session.generate_music(style='x', title=5, lyrics='z')", "title=5", "text: the song's title", MUSIC),
     refused("session.generate_music(style=['x'], title='y', lyrics='z')", "style=['x']", "text: genre", MUSIC),
@@ -114,14 +112,14 @@ ON_A_SONG = [
         for value, shown, told in (("'x' * 51", "'xxx", "at most 50 characters, and this has 51"), ("5", "5", "text"))
     ],
     refused("session.create_video(song.tracks[0], again='no')", "again='no'", "True or False", "again=True)"),
-    refused("kie.create_video(song.tracks[0])", "track=Track(", "sandbox-kie", "kit.connect('sandbox').create_video("),
-    refused("kie.convert_wav(song.tracks[0])", "track=Track(", "sandbox-kie", "kit.connect('sandbox').convert_wav("),
+    refused("kie.create_video(song.tracks[0])", "track=<Track 1", "sandbox-kie", "create_video("),
+    refused("kie.convert_wav(song.tracks[0])", "track=<Track 1", "sandbox-kie", "kit.connect('sandbox').convert_wav("),
     refused("kie.create_cover_images(song)", "song=<Task", "sandbox-kie",
             "kit.connect('sandbox').create_cover_images("),
     *[
         refused(f"session.create_cover_images({value})", f"song={shown}", "a finished music task",
                 "session.create_cover_images(song.wait())")
-        for value, shown in (("None", "None"), ("'5bbe'", "'5bbe'"), ("song.tracks[0]", "Track("), ("wav", "<Task"),
+        for value, shown in (("None", "None"), ("'5bbe'", "'5bbe'"), ("song.tracks[0]", "<Track 1"), ("wav", "<Task"),
                              ("unfinished", "<Task"))
     ],
     row("unfinished.tracks[0]", kit.NotReady, "tracks[0]", "has none yet", "song.tracks[0]"),
@@ -278,7 +276,7 @@ def test_a_folder_that_is_read_only_is_refused_in_words(monkeypatch, tmp_path):
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("kit.notebook.session.TemporaryFile", refuse)
+    monkeypatch.setattr("kit.notebook.connect.TemporaryFile", refuse)
     with pytest.raises(kit.SettingsError, match=r"cannot be written \(Permission denied\).*kit.connect\(data="):
         kit.connect(data=tmp_path)
 

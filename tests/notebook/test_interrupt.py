@@ -111,7 +111,7 @@ def test_what_is_said_in_a_cell_is_escaped_and_shown_once(kernel):
     said, (card,) = again.of("display_data"), again.of("execute_result")
 
     assert 1 == len(said)
-    assert "this is the earlier song task" in said[0]["data"]["text/plain"]
+    assert "This is the earlier song task" in said[0]["data"]["text/plain"]
     assert "again=True would buy another" in said[0]["data"]["text/plain"]
     assert "<img" not in said[0]["data"]["text/html"] + card["data"]["text/html"]
     assert "&lt;img" in card["data"]["text/html"]

@@ -33,7 +33,7 @@ def test_the_same_wish_is_the_earlier_task_and_says_so(shared, caplog):
     before = shared.session.sandbox.creates
     first, second = song(shared.session, "Twice"), song(shared.session, "Twice")
     assert first.id in caplog.text
-    assert "this is the earlier song task" in caplog.text
+    assert "This is the earlier song task" in caplog.text
     assert "nothing was spent" in caplog.text
     third = song(shared.session, "Twice", again=True)
 
@@ -111,7 +111,6 @@ def test_leaving_is_easy_and_what_was_bought_can_still_be_read(connect):
         lambda: session.adopt("5bbe", kind="video"),
         lambda: session.service,
         lambda: session.sandbox,
-        session.shutdown,
         task.refresh,
         task.save,
     ]

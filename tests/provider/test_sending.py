@@ -125,6 +125,7 @@ LIMITS = [
     (model, dialect, field, limit)
     for model in MODELS
     for dialect in DIALECTS
+    if (model, dialect) != ("V3_5", "kie")
     for field, limit in (
         ("lyrics", 3000 if model in ("V3_5", "V4") else 5000),
         ("style", 200 if model in ("V3_5", "V4") else 1000),

@@ -122,6 +122,43 @@ def test_the_wrong_kinds_details_find_nothing(provider: Running) -> None:
     assert provider.details("music", "0" * 32) is None
 
 
+def test_details_without_a_task_id_are_a_bad_request(provider: Running) -> None:
+    """No taskId, or an empty one, is the kind's validation code and not an unknown task."""
+    for kind in KINDS.values():
+        code = 422 if provider.dialect == "kie" or kind.name == "cover_image" else 400
+        for params in ({}, {"taskId": ""}):
+            answer = provider.http.get(kind.details_path, params=params).json()
+            assert (code, "taskId cannot be empty", None) == (answer["code"], answer["msg"], answer["data"])
+
+
+@pytest.mark.parametrize(
+    ("range_", "status"),
+    [
+        ("bytes=5-2", 200),
+        ("bytes=99999-5", 200),
+        ("bytes=0-1,5-2", 200),
+        ("bytes=abc", 200),
+        ("bytes=", 200),
+        ("bytes=-", 200),
+        ("lines=0-1", 200),
+        ("nonsense", 200),
+        ("bytes=0-", 206),
+        ("bytes=-5", 206),
+        ("bytes=3-999999", 206),
+        ("bytes=99999-", 416),
+        ("bytes=99999-100000", 416),
+        ("bytes=-0", 416),
+    ],
+)
+def test_an_invalid_range_is_ignored(provider: Running, range_: str, status: int) -> None:
+    """What is no range is answered in full, what lies beyond the end with 416 (RFC 9110, 14.2 and 15.5.17)."""
+    take = provider.details("music", provider.song()["taskId"])["response"]["sunoData"][0]
+    answer = provider.get(take["audioUrl"], headers={"Range": range_})
+    assert status == answer.status_code
+    assert status != 200 or answer.content == b"mp3" + BYTES
+    assert status != 416 or answer.headers["Content-Range"] == f"bytes */{len(BYTES) + 3}"
+
+
 def test_media_is_served_whole_and_by_range(provider: Running) -> None:
     """A link answers its type and length, a Range answers 206, and names look like the documented ones."""
     data = provider.details("music", provider.song()["taskId"])["response"]["sunoData"][0]

@@ -26,6 +26,16 @@ def test_a_missing_callback_url_is_refused_as_observed(provider: Running) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    "url", ["nonsense", "http://", "/callback", "ftp://127.0.0.1/x", "http://[::bad", "http://a:99999/x", "http://a b"]
+)
+def test_a_callback_url_that_is_none_is_refused(provider: Running, url: str) -> None:
+    """What is no http or https URL gets the validation code, names the field, and costs nothing."""
+    answer = provider.submit("music", url).json()
+    assert (400 if provider.dialect == A else 422) == answer["code"]
+    assert "callBackUrl" in answer["msg"] and provider.sandbox.credits == 1000
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 5000])
 def test_a_body_that_is_no_json_object_is_400(provider: Running, body: bytes) -> None:
     """What is not a JSON object is refused with 400 in both dialects."""
@@ -47,6 +57,8 @@ def test_a_body_that_is_no_json_object_is_400(provider: Running, body: bytes) ->
         (A, {"customMode": "yes"}, 400),
         (A, {"model": "V9"}, 400),
         (B, {"model": None}, 422),
+        (B, {"model": "V3_5"}, 422),
+        (A, {"model": "V3_5"}, 200),
         (A, {"vocalGender": "x"}, 400),
         (A, {"styleWeight": 2}, 400),
         (A, {"styleWeight": "1"}, 400),
@@ -60,7 +72,7 @@ def test_musics_limits_are_those_of_the_table(
     provider = shared[dialect]
     provider.reset()
     assert provider.submit("music", **request_).json()["code"] == code
-    assert provider.sandbox.credits == 1000
+    assert provider.sandbox.credits == (988 if code == 200 else 1000)
 
 
 def test_the_longest_allowed_values_pass(provider: Running) -> None:

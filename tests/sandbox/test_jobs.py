@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kit.errors import SettingsError
 from kit.provider.kinds import KINDS
 from kit.sandbox.clock import Clock
+from kit.sandbox.files import Made
 from kit.sandbox.jobs import Book, Job, stages
 from kit.sandbox.store import Store
-from tests.sandbox.running import Receiver, Running, until
+from tests.sandbox.running import BYTES, Receiver, Running, stub, until
 
 
 def test_durations_are_those_of_the_table() -> None:
@@ -49,6 +52,48 @@ def test_finished_jobs_are_served_by_the_next_run(start: Callable[..., Running])
     again = start(port=first.port)
     assert again.get(url).content.startswith(b"wav")
     assert again.submit("wav", **song).json()["data"] == {"taskId": wav}
+
+
+def test_a_finished_file_does_not_wait_behind_those_being_made(start: Callable[..., Running]) -> None:
+    """While every thread of the media room is busy, in this run or the next, what is on disk is served at once."""
+    free = threading.Event()
+    free.set()
+
+    def maker(recipe: dict[str, Any]) -> Made:
+        assert free.wait(10)
+        return stub(recipe)
+
+    first = start(maker=maker)
+    url = first.details("music", first.song()["taskId"])["response"]["sunoData"][0]["audioUrl"]
+    free.clear()
+    first.accepted("music")
+    seen = [first.get(url).content]
+    free.set()
+    first.close()
+    free.clear()
+    again = start(port=first.port, maker=maker)
+    again.accepted("music")
+    seen.append(again.get(url).content)
+    free.set()
+    assert seen[0] == seen[1] == b"mp3" + BYTES
+
+
+def test_nothing_is_rendered_again_by_the_next_run(start: Callable[..., Running]) -> None:
+    """Files made before their stage was reached are there after a restart, with the length that the takes tell."""
+    made: list[str] = []
+
+    def maker(recipe: dict[str, Any]) -> Made:
+        made.append(recipe["form"])
+        return stub(recipe)
+
+    first = start(speed=0.01, maker=maker)
+    task_id = first.accepted("music")
+    until(lambda: len(list((first.folder / "media" / "s").glob("[!.]*"))) == 4)
+    first.close()
+    again = start(speed=5000, maker=maker)
+    again.ended(task_id)
+    assert [16.0, 16.0] == [take["duration"] for take in again.details("music", task_id)["response"]["sunoData"]]
+    assert ["image", "image", "mp3", "mp3"] == sorted(made)
 
 
 def test_speed_is_kept_unless_another_is_given(start: Callable[..., Running]) -> None:

@@ -14,7 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from kit.provider.kinds import CREDITS_PATH, KINDS
 from kit.sandbox.admin import Sandbox
+from kit.sandbox.console import TOKEN_HEADER
 from kit.sandbox.server import bind
 from tests.sandbox.running import until
 
@@ -47,12 +49,11 @@ def listening(process: subprocess.Popen[str]) -> dict[str, str]:
 
 
 def test_it_says_where_it_listens_and_ends_on_sigterm(run: Run) -> None:
-    """One line of JSON with the address and the token made for this run; SIGTERM ends it with 0 and no more words."""
+    """One line of JSON with address, key and the token made for this run; SIGTERM ends it with 0 and no more words."""
     process = run("--dialect", "kie")
     line = listening(process)
-    answer = httpx.get(
-        f"{line['base_url']}/api/v1/chat/credit", headers={"Authorization": "Bearer sandbox-key"}, trust_env=False
-    )
+    headers = {"Authorization": f"Bearer {line['api_key']}"}
+    answer = httpx.get(f"{line['base_url']}/api/v1/chat/credit", headers=headers, trust_env=False)
     assert answer.json()["data"] == 1000
     sandbox = Sandbox(line["base_url"], line["admin_token"])
     assert sandbox.speed == 20
@@ -71,9 +72,9 @@ def test_it_ends_when_standard_input_does(run: Run) -> None:
 
 
 def test_the_admin_token_is_kept_in_a_private_file(run: Run, tmp_path: Path) -> None:
-    """A missing token file is made with mode 0600, its token works, and it is not printed."""
+    """A missing token file is made with mode 0600, its token works, and neither it nor a given key is printed."""
     path = tmp_path / "private" / "token"
-    line = listening(run("--admin-token-file", str(path)))
+    line = listening(run("--admin-token-file", str(path), "--key", "mine"))
     assert ["base_url"] == list(line)
     assert os.name == "nt" or stat.S_IMODE(path.stat().st_mode) == 0o600
     sandbox = Sandbox(line["base_url"], path.read_text())
@@ -104,6 +105,13 @@ def test_help_names_every_exit_code(run: Run) -> None:
     """--help says what it is, what each option does and how it ends."""
     output, _ = run("--help").communicate(timeout=10)
     assert all(word in output for word in ("--dialect", "--speed", "--until-stdin-closes", "Exit codes", "3 the port"))
+
+
+def test_help_names_every_path_and_the_admin_header(run: Run) -> None:
+    """--help lists submit and details of the four kinds, both balances, and how the token is sent."""
+    output, _ = run("--help").communicate(timeout=10)
+    paths = [path for kind in KINDS.values() for path in (kind.submit_path, kind.details_path)]
+    assert [] == [word for word in (*paths, *CREDITS_PATH.values(), TOKEN_HEADER, "api_key") if word not in output]
 
 
 def test_real_media_comes_out_of_the_program(run: Run) -> None:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from kit.service import download
-from kit.service.download import NotFetched, fetch
+from kit.service.download import NotFetched, Rules, fetch
 
 URL = "https://media.example/take.mp3"
 BODY = bytes(range(256)) * 2000
@@ -22,9 +22,8 @@ def get(handler, tmp_path, *, url=URL, role="audio", allowed=lambda url: url.sta
 
     async def run():
         async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as http:
-            return await fetch(
-                http, url, part, role=role, allowed=allowed, progress=lambda got, of: seen.append((got, of))
-            )
+            rules = Rules(role, allowed, "callboard-test")
+            return await fetch(http, url, part, rules, lambda got, of: seen.append((got, of)))
 
     return asyncio.run(run()), part, seen
 
@@ -121,8 +120,8 @@ def test_the_client_says_who_it_is_and_accepts_no_coding(tmp_path):
     asked = []
 
     def handler(request):
-        asked.append(request.headers["accept-encoding"])
+        asked.append((request.headers["accept-encoding"], request.headers["user-agent"]))
         return httpx.Response(200, content=stream(BODY))
 
     get(handler, tmp_path)
-    assert ["identity"] == asked
+    assert [("identity", "callboard-test")] == asked

@@ -17,6 +17,7 @@ from kit.provider.wire import parse_details
 from kit.service.hub import Hub
 from kit.service.poller import Poller
 from kit.service.providers import OpenProvider
+from kit.settings import Secret
 
 PENDING = {"code": 200, "msg": "success", "data": {"taskId": "v1", "successFlag": "PENDING", "response": None}}
 DONE = {
@@ -50,7 +51,7 @@ class Opened:
     """One open provider whose time runs at `speed`."""
 
     def __init__(self, client, speed):
-        self.provider = OpenProvider(profile_named("sandbox"), "http://x", None, None, client, None, speed)
+        self.provider = OpenProvider(profile_named("sandbox"), "http://x", Secret("k"), None, client, None, speed)
 
     def get(self, name):
         """Return the open provider."""
