@@ -21,7 +21,6 @@ lab: ## set up what is needed, then open JupyterLab on the first notebook (LAB_A
 	@.ci/venv lab
 	@exec $(PYTHON) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" \
 		--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
-		--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 		$$([ "$$(id -u)" != 0 ] || echo --allow-root) $(LAB_ARGS)
 
 test: venv ## set up what is needed, then run the tests and the demo (TEST_ARGS="-k ledger")

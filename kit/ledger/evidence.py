@@ -67,6 +67,8 @@ class Evidence:
     departed_at: datetime | None = None
     answer: Answer | None = None
     heard: tuple[Heard, ...] = ()
+    not_ours: frozenset[str] = frozenset()
+    not_seen: frozenset[str] = frozenset()
     deliveries: int = 0
     details: Report | None = None
     details_id: str | None = None
@@ -150,6 +152,13 @@ def _with_details(known: Evidence, intent: Intent, fact: Details) -> Evidence:
     ours = intent.task_id or (known.answer.task_id if known.answer else None)
     if ours and report.task_id and report.task_id != ours:
         return _noted(known, f"a details answer was about another task ({report.task_id}) and was left aside")
+    if not ours and intent.origin == "here" and fact.asked_id:
+        # Who named this id was a delivery, which anybody may have sent: the answer must not belong to another task.
+        if fact.echo == "other":
+            note = f"a delivery named the id of another task ({fact.asked_id}), which was left aside"
+            return replace(_noted(known, note), not_ours=known.not_ours | {fact.asked_id})
+        unseen = {fact.asked_id} if report.state == "missing" else frozenset()
+        known = replace(known, not_seen=(known.not_seen - {fact.asked_id}) | unseen)
     before = known.details
     same = before is not None and (before.state, before.incomplete) == (report.state, report.incomplete)
     since = known.details_since if same and known.details_since else fact.at
@@ -213,8 +222,12 @@ def known_id(known: Evidence) -> str | None:
 
 
 def heard_id(known: Evidence) -> str | None:
-    """Return the id that deliveries named first; a URL is for one task, so what names another later is set aside."""
-    return next((h.report.task_id for h in known.heard if h.report.task_id), None)
+    """Return the id that deliveries named first, of those that the details endpoint did not disown.
+
+    A URL is for one task, so what names another later is set aside; an id the provider does not show comes last.
+    """
+    named = [h.report.task_id for h in known.heard if h.report.task_id and h.report.task_id not in known.not_ours]
+    return min(named, key=lambda id: id in known.not_seen, default=None)
 
 
 def heard_of(known: Evidence) -> Heard | None:

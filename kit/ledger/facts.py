@@ -104,11 +104,17 @@ class Delivery(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class Details(Fact):
-    """One answer of the details endpoint, redacted; `cause` is what made us ask."""
+    """One answer of the details endpoint, redacted.
+
+    `cause` is what made us ask, `asked_id` the provider's id we asked for. `echo` says whose callback URL the answer
+    repeated: the one minted for this task, another one, or none.
+    """
 
     http_status: int
     body: str
     cause: Literal["callback", "poll", "submit", "person"]
+    asked_id: str | None = None
+    echo: Literal["ours", "other", "none"] = "none"
 
 
 @dataclass(frozen=True, kw_only=True)

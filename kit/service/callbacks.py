@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from kit.errors import LedgerError
 from kit.ledger.facts import Delivery
@@ -18,7 +19,7 @@ from kit.provider.wire import parse_delivery
 from kit.service.hub import Hub
 from kit.service.providers import Providers
 
-__all__ = ["PREFIX", "CallbackApp", "secret_hash"]
+__all__ = ["PREFIX", "CallbackApp", "echo_of", "secret_hash"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -27,6 +28,10 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _log = logging.getLogger(__name__)
 
 PREFIX = "/cb/"
+_SECRET = re.compile(
+    rb"/cb\\?/([A-Za-z0-9_-]{16,64})"
+)  # a slash may be escaped, and the URL may be in JSON in a string
+_ECHO = re.compile(rb'cal+backurl\\*"\s*:\s*\\*"https?:', re.IGNORECASE)
 BODY_LIMIT = 256 * 1024
 DEADLINE_S = 10.0
 RECEIVED = b'{"status":"received"}'  # what every sample of the providers answers; it echoes nothing
@@ -36,6 +41,14 @@ KEPT_HEADERS = frozenset({"content-type", "user-agent", "x-webhook-timestamp", "
 def secret_hash(secret: str) -> bytes:
     """Return the form in which a callback URL's secret is kept and looked up."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def echo_of(hub: Hub, task: str, body: bytes) -> Literal["ours", "other", "none"]:
+    """Tell whose callback URL a details answer repeats: this task's, somebody else's, or nobody's."""
+    found = (hub.ledger.find_url(secret_hash(m.decode("ascii"))) for m in _SECRET.findall(body))
+    if any(url is not None and url.task == task for url in found):
+        return "ours"
+    return "other" if _ECHO.search(body) else "none"
 
 
 class CallbackApp:

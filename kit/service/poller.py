@@ -15,6 +15,7 @@ from kit.errors import ProviderError
 from kit.ledger.facts import Details
 from kit.ledger.fold import TaskState
 from kit.provider.wire import redact
+from kit.service.callbacks import echo_of
 from kit.service.hub import Hub
 from kit.service.providers import OpenProvider, Providers
 
@@ -121,14 +122,23 @@ class Poller:
         provider = self._providers.get(state.provider)
         if provider is None or not state.task_id:
             return
-        answer = await provider.client.details(state.kind, state.task_id)
+        asked_id = state.task_id
+        answer = await provider.client.details(state.kind, asked_id)
         body = redact(answer.body, [provider.key.reveal()])
         status, text, at = self._said.get(id, (0, "", float("-inf")))
         same = (status, text) == (answer.http_status, body) and time.monotonic() - at < SAME_AGAIN_S
         if same and cause != "person":
             return  # nothing new was said, so there is no new fact
         await self._hub.record(
-            Details(task=id, at=datetime.now(UTC), http_status=answer.http_status, body=body, cause=cause)
+            Details(
+                task=id,
+                at=datetime.now(UTC),
+                http_status=answer.http_status,
+                body=body,
+                cause=cause,
+                asked_id=asked_id,
+                echo=echo_of(self._hub, id, answer.body),
+            )
         )
         self._said[id] = (answer.http_status, body, time.monotonic())
 

@@ -125,3 +125,24 @@ def test_nothing_but_post_on_a_known_url_is_answered(connect):
     assert post(base.removesuffix("/cb") + "/hello", {}) == 404
     assert httpx.post(url, content=b"x" * 300_000, trust_env=False).status_code == 413
     assert session.deliveries().empty
+
+
+@pytest.mark.parametrize("forged", ["nobody-knows-this", "another task of mine"])
+def test_a_forged_id_does_not_take_the_place_of_a_lost_submit_answer(connect, forged):
+    """Whoever posts a wrong id first on the URL of an unanswered submission changes nothing: the true id settles it."""
+    session = connect(speed=1)
+    session.sandbox.speed = 5000
+    song = make_song(session)
+    other = session.convert_wav(song.tracks[1], save=False)
+    until(lambda: job_of(session, other)["completed_at"])
+    with session.sandbox.next("wav", submit="lost_answer", callbacks="lost"):
+        wav = session.convert_wav(song.tracks[0], save=False)
+    until(lambda: wav.status == "unconfirmed" and session.sandbox.jobs()[-1]["completed_at"])
+    true = session.sandbox.jobs()[-1]
+    wrong = other.task_id if forged == "another task of mine" else forged
+    assert post(true["callback_url"], sample("sunoapi-wav-success.json", task_id=wrong)) == 200
+    until(lambda: wav.state.deliveries == 1)
+    assert post(true["callback_url"], sample("sunoapi-wav-success.json", task_id=true["task_id"])) == 200
+
+    assert wav.wait(timeout=60, until="succeeded").task_id == true["task_id"]
+    assert wav.state.files[0].urls != other.state.files[0].urls
