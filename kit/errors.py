@@ -99,10 +99,10 @@ class TaskFailed(KitError):
         self.provider_message, self.meaning = provider_message, meaning
         self.refunded, self.next_step = refunded, next_step
         credits = {True: "refunded", False: "not refunded", None: "the provider does not say"}[refunded]
-        said = f" The provider wrote: {_short(provider_message)}." if provider_message else ""
-        super().__init__(
-            f"{kind} task {id} failed with code {code}: {meaning}.{said} Credits: {credits}. Next: {next_step}"
-        )
+        lines = [f"{kind} task {id} failed with code {code}: {meaning}."]
+        if provider_message and provider_message.casefold() != meaning.casefold():
+            lines.append(f"The provider wrote: {_short(provider_message)}.")
+        super().__init__("\n".join([*lines, f"Credits: {credits}.", f"Next: {next_step}"]))
 
 
 class DuplicateTask(TaskFailed):
