@@ -146,6 +146,8 @@ def _sound_or_film(path: Path, media_type: str) -> Verdict:
         duration = _decode(container, stream, whole=video is None)
         if video is not None and stated and _packets(path) < stated:
             raise _Unsound(f"cut off: {_packets(path)} of {stated} pictures are there")
+        if video is not None and audio is not None and not _sounds(path):
+            raise _Unsound("its sound does not decode")
         return Verdict(
             verified="decoded",
             media_type=media_type,
@@ -171,6 +173,14 @@ def _decode(container: object, stream: object, *, whole: bool) -> float | None:
     if not frames:
         raise _Unsound("nothing in it can be decoded")
     return seconds or None
+
+
+def _sounds(path: Path) -> bool:
+    """Decode all of a film's sound; an error in it is raised by the decoder."""
+    import av
+
+    with av.open(str(path), mode="r") as container:
+        return sum(frame.samples for frame in container.decode(container.streams.audio[0])) > 0
 
 
 def _packets(path: Path) -> int:
