@@ -52,8 +52,9 @@ def connect(
         session = _open.get((area, chosen.name))
         if session is not None and session.same_as(key=secret, save=save, speed=speed):
             return session
-        if session is not None and session.attached:
-            say(f"The earlier session on {chosen.name} was asked for with other options and is closed now.")
+        if session is not None:
+            if session.attached:
+                say(f"The earlier session on {chosen.name} is closed now; this one takes its place.")
             session.close()
         session = Session(chosen, area, key=secret, save=save, speed=speed)
         _open[area, chosen.name] = session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from types import TracebackType
@@ -229,13 +230,21 @@ class Session:
         self._pump.shut_down = True
         if record is not None:
             control = Control(record)
-            control.shutdown()
+            with contextlib.suppress(ServiceError):  # it may be ending already, and then has nothing to say
+                control.shutdown()
             control.close()
             await_end(record)
 
     def same_as(self, *, key: settings.Secret | None, save: bool, speed: float | None) -> bool:
-        """Tell whether this session is attached and was asked for with the same options."""
-        return self._pump.attached and (self._key, self._save, self._speed) == (key, save, speed)
+        """Tell whether this session was asked for with the same options and its service is there and stays."""
+        return (self._key, self._save, self._speed) == (key, save, speed) and self._holds()
+
+    def _holds(self) -> bool:
+        control = self._pump.control
+        try:
+            return self._pump.attached and control is not None and not control.hello()["ending"]
+        except ServiceError:
+            return False
 
     # -- what tasks need of their session -----------------------------------------------------------------------
 

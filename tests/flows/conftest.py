@@ -21,5 +21,4 @@ def connect() -> Iterator[Callable[..., kit.Session]]:
 
     yield connected
     for session in sessions:
-        if session.attached:
-            session.shutdown()
+        session.shutdown()
