@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from kit.ledger.fold import FileState, TaskState
 
-__all__ = ["task_card", "task_text", "wait_card", "wait_text"]
+__all__ = ["task_card", "wait_card", "wait_text"]
 
 _TEXT = "var(--jp-content-font-color1,var(--vscode-editor-foreground,CanvasText))"
 _QUIET = "var(--jp-content-font-color2,var(--vscode-descriptionForeground,CanvasText))"
@@ -92,16 +92,6 @@ def task_card(state: TaskState) -> str:
         rows = "".join(f"<li>{_safe(_file(f), 300)}</li>" for f in state.files[:_SHOWN_FILES])
         lines.append(f'<ul style="margin:6px 0 0;padding-left:18px">{rows}{_rest(state.files)}</ul>')
     return _card(lines)
-
-
-def task_text(state: TaskState) -> str:
-    """Return what `task_card` shows as plain text."""
-    label, title, took = _names(state)
-    lines = [f"{label} {title!r}: {state.status}{f' after {took}' if took else ''}"]
-    lines += [f"  {one_line(line, 600)}" for line in _verdict(state)]
-    lines += ["  " + ", ".join(f"{name} {one_line(value)}" for name, value in _ids(state))]
-    lines += [f"  - {one_line(_file(f), 300)}" for f in state.files[:_SHOWN_FILES]]
-    return "\n".join(lines)
 
 
 def _names(state: TaskState) -> tuple[str, str, str]:
