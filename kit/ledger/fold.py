@@ -119,6 +119,12 @@ class TaskState:
         return self.status in ("succeeded", "failed", "abandoned")
 
     @property
+    def elapsed_s(self) -> float | None:
+        """Seconds from submission to the end; None where one of the two is not known."""
+        began, ended = self.submitted_at, self.finished_at
+        return (ended - began).total_seconds() if began and ended else None
+
+    @property
     def settled(self) -> bool:
         """True once the task is final and no wanted file is still to come."""
         return self.final and not any(f.wanted and f.status in ("waiting", "downloading") for f in self.files)

@@ -212,9 +212,7 @@ def _pick(columns: Mapping[str, str], thing: object, **given: Any) -> dict[str, 
 
 
 def _task(state: TaskState) -> dict[str, Any]:
-    began, ended = state.submitted_at, state.finished_at
-    elapsed = (ended - began).total_seconds() if began and ended else None
-    return _pick(_TASKS, state, elapsed_s=elapsed, notes="\n".join(state.notes) or None)
+    return _pick(_TASKS, state, notes="\n".join(state.notes) or None)
 
 
 def _delivery(seq: int, fact: Delivery, state: TaskState | None, *, duplicate: bool) -> dict[str, Any]:

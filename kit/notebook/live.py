@@ -103,9 +103,10 @@ class LiveCard:
 
 def _elapsed(state: TaskState) -> float:
     """Return how long a task has taken so far, or took, whenever waiting for it began."""
+    if state.elapsed_s is not None:
+        return max(0.0, state.elapsed_s)
     began = state.submitted_at or state.created_at
-    ended = state.finished_at or datetime.now(UTC)
-    return max(0.0, (ended - began).total_seconds()) if began else 0.0
+    return max(0.0, (datetime.now(UTC) - began).total_seconds()) if began else 0.0
 
 
 def _fraction(progress: Progress) -> float | None:

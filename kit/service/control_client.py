@@ -37,13 +37,13 @@ class Control:
         return f"Control(port={self.record.control_port})"
 
     def hello(self) -> dict[str, Any]:
-        """Return version, area, open providers and the number of attached kernels."""
+        """Return version, number of attached kernels, whether the service is ending, and counts of what arrived."""
         return self._ask("GET", "/hello")
 
     def open_provider(
         self, name: str, *, key: Secret | None, speed: float | None, webhook_key: Secret | None, user_agent: str | None
     ) -> dict[str, Any]:
-        """Make the service ready for a provider (its local program started); return base URL, reach and badge."""
+        """Make the service ready for a provider (its local program started); return base URL and admin token."""
         asked = {"name": name, "speed": speed, "user_agent": user_agent}
         hidden = {"key": key, "webhook_key": webhook_key}
         return self._ask("POST", "/providers", asked, hidden={k: v for k, v in hidden.items() if v}, timeout=60)

@@ -9,6 +9,7 @@ import random
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Literal
 
 from kit.errors import ProviderError
@@ -38,6 +39,8 @@ class _Appointment:
     cause: Cause
     asked_at: float = float("-inf")
     failures: int = 0
+    said: bytes = b""  # the hash of the last recorded answer: it may be large, and finished tasks stay here
+    said_at: float = float("-inf")
 
 
 class Poller:
@@ -48,7 +51,6 @@ class Poller:
         self._appointments: dict[str, _Appointment] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
-        self._said: dict[str, tuple[int, str, float]] = {}  # status, body, and when they were recorded
 
     def follow(self, id: str) -> None:
         """Begin to poll a task that was sent or found at start; tasks that cannot be asked for are left alone."""
@@ -95,7 +97,7 @@ class Poller:
         appointment = self._appointments[id]
         cause, appointment.due, appointment.asked_at = appointment.cause, float("inf"), time.monotonic()
         try:
-            await self._ask(id, cause)
+            await self._ask(id, cause, appointment)
             appointment.failures = 0
         except ProviderError as reason:
             appointment.failures += 1
@@ -117,7 +119,7 @@ class Poller:
         if due < appointment.due:
             appointment.due, appointment.cause = due, "poll"
 
-    async def _ask(self, id: str, cause: Cause) -> None:
+    async def _ask(self, id: str, cause: Cause, appointment: _Appointment) -> None:
         state = self._hub.states[id]
         provider = self._providers.get(state.provider)
         if provider is None or not state.task_id:
@@ -125,8 +127,8 @@ class Poller:
         asked_id = state.task_id
         answer = await provider.client.details(state.kind, asked_id)
         body = redact(answer.body, [provider.key.reveal()])
-        status, text, at = self._said.get(id, (0, "", float("-inf")))
-        same = (status, text) == (answer.http_status, body) and time.monotonic() - at < SAME_AGAIN_S
+        said = sha256(f"{answer.http_status} {body}".encode("utf-8", "surrogatepass")).digest()
+        same = said == appointment.said and time.monotonic() - appointment.said_at < SAME_AGAIN_S
         if same and cause != "person":
             return  # nothing new was said, so there is no new fact
         await self._hub.record(
@@ -140,7 +142,7 @@ class Poller:
                 echo=echo_of(self._hub, id, answer.body),
             )
         )
-        self._said[id] = (answer.http_status, body, time.monotonic())
+        appointment.said, appointment.said_at = said, time.monotonic()
 
 
 def _askable(state: TaskState) -> bool:

@@ -53,10 +53,7 @@ class OpenProvider:
     def describe(self) -> dict[str, object]:
         """Return what a kernel may know of it; the key stays here."""
         return {
-            "name": self.profile.name,
             "base_url": self.base_url,
-            "reach": self.profile.reach,
-            "speed": self.speed,
             "admin_token": self.program.admin_token if self.program else None,
         }
 
@@ -83,10 +80,6 @@ class Providers:
             return False
         listed = (*profile_named(name).media_origins, *own)
         return parts.scheme == "https" or f"{parts.scheme}://{parts.netloc}" in listed
-
-    def names(self) -> list[str]:
-        """Return the names of the open providers."""
-        return sorted(self._open)
 
     async def open(self, name: str, terms: Terms, *, in_use: bool) -> OpenProvider:
         """Open a provider, or return the open one; `in_use` forbids replacing its key.

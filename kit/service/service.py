@@ -85,15 +85,11 @@ class Service:
         self._stop.set()
 
     def hello(self) -> dict[str, Any]:
-        """Return who this is and who is attached."""
+        """Return which version this is, who is attached, whether it is ending, and what arrived."""
         return {
             "version": kit_version(),
-            "area": str(self._area),
-            "pid": os.getpid(),
             "attached": self._hub.attached,
             "ending": self._stop.is_set(),
-            "providers": self._providers.names(),
-            "unfinished": len(self._hub.unfinished()),
             "counts": dict(self._callbacks.counts),
         }
 

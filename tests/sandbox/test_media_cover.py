@@ -12,18 +12,7 @@ from PIL import Image
 
 from kit.sandbox.media import cover_bytes, draw_cover
 from kit.sandbox.media.cover import LAYOUTS
-
-ODD_TITLES = (
-    "",
-    "x" * 300,
-    "word " * 60,
-    "😀🎵👩‍👩‍👧",
-    "午夜的雨" * 40,
-    "مرحبا بالعالم",
-    "שלום",
-    "a\x00\nb\ud800",
-    "हिन्दी ไทย",
-)
+from tests.sandbox.titles import ODD_TITLES
 
 
 def pixels(data: bytes) -> NDArray[np.int_]:

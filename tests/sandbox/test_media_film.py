@@ -10,18 +10,7 @@ from PIL import Image
 
 from kit.sandbox.media import Tune, compose, video_bytes
 from tests.sandbox.hearing import decode_audio, likeness
-
-ODD_TITLES = (
-    "",
-    "x" * 300,
-    "word " * 60,
-    "😀🎵👩‍👩‍👧",
-    "午夜的雨" * 40,
-    "مرحبا بالعالم",
-    "שלום",
-    "a\x00\nb\ud800",
-    "हिन्दी ไทย",
-)
+from tests.sandbox.titles import ODD_TITLES
 
 
 @pytest.fixture(scope="module")

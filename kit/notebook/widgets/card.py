@@ -96,9 +96,7 @@ def task_card(state: TaskState) -> str:
 
 def _names(state: TaskState) -> tuple[str, str, str]:
     kind = KINDS.get(state.kind)
-    ends = (state.submitted_at, state.finished_at)
-    took = clock((ends[1] - ends[0]).total_seconds()) if ends[0] and ends[1] else ""
-    return kind.label if kind else state.kind, one_line(state.title or state.id), took
+    return kind.label if kind else state.kind, one_line(state.title or state.id), clock(state.elapsed_s)
 
 
 def _verdict(state: TaskState) -> Iterable[str]:
