@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         ServiceError,
         SettingsError,
         TaskFailed,
+        TunnelError,
         Unconfirmed,
         WaitTimeout,
     )
@@ -42,6 +43,7 @@ __all__ = [
     "Task",
     "TaskFailed",
     "Track",
+    "TunnelError",
     "Unconfirmed",
     "WaitTimeout",
     "__version__",

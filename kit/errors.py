@@ -4,6 +4,7 @@ KitError
 ├── InvalidInput (ValueError)     a value was refused before anything was sent
 ├── SettingsError                 a key or a folder is missing or unusable
 ├── ServiceError                  the background service could not start, answer or be shared
+├── TunnelError                   callbacks cannot reach this machine, so nothing was submitted
 ├── LedgerError                   the ledger cannot be read or written
 ├── ProviderError                 the provider could not be reached, or its answer made no sense
 ├── TaskFailed                    a task ended in failure
@@ -27,6 +28,7 @@ __all__ = [
     "ServiceError",
     "SettingsError",
     "TaskFailed",
+    "TunnelError",
     "Unconfirmed",
     "WaitTimeout",
 ]
@@ -57,6 +59,10 @@ class SettingsError(KitError):
 
 class ServiceError(KitError):
     """The background service could not be started, reached or shared."""
+
+
+class TunnelError(KitError):
+    """Callbacks cannot reach this machine just now; nothing was submitted, so nothing was spent."""
 
 
 class LedgerError(KitError):

@@ -14,7 +14,17 @@ from pathlib import Path
 
 from kit.errors import InvalidInput, SettingsError
 
-__all__ = ["NAMES", "Secret", "data_folder", "idle_seconds", "key_for", "state_folder", "switch", "webhook_key"]
+__all__ = [
+    "NAMES",
+    "Secret",
+    "data_folder",
+    "idle_seconds",
+    "key_for",
+    "ngrok_token",
+    "state_folder",
+    "switch",
+    "webhook_key",
+]
 
 NAMES = {
     "KIT_DATA_DIR": "the data folder (default: data/runtime of the callboard project, else ~/callboard)",
@@ -22,6 +32,9 @@ NAMES = {
     "KIT_SPEED": "how many times faster than life the sandbox works and is polled (default: 20)",
     "KIT_USER_AGENT": "how requests to a provider and its media hosts name themselves (some refuse the default)",
     "KIT_IDLE_MINUTES": "minutes without kernel and without work after which the service ends (default: 30)",
+    "KIT_PUBLIC_URL": "an https address of your own that leads to the listener, instead of an ngrok tunnel",
+    "KIT_NGROK_PATH": "the ngrok agent's program (default: pyngrok's own, fetched at its first use)",
+    "NGROK_AUTHTOKEN": "the token of your ngrok account",
     "SUNOAPI_KEY": "the API key for sunoapi.org",
     "KIE_API_KEY": "the API key for kie.ai",
     "KIE_WEBHOOK_KEY": "kie.ai's webhook HMAC key, where callback signatures are switched on",
@@ -79,6 +92,12 @@ def key_for(variable: str, provider: str) -> Secret:
 def webhook_key() -> Secret | None:
     """Return kie.ai's webhook key, where callback signatures are switched on (KIE_WEBHOOK_KEY)."""
     value = switch("KIE_WEBHOOK_KEY")
+    return Secret(value) if value else None
+
+
+def ngrok_token() -> Secret | None:
+    """Return the token of the ngrok account (NGROK_AUTHTOKEN), where there is one."""
+    value = switch("NGROK_AUTHTOKEN")
     return Secret(value) if value else None
 
 

@@ -65,6 +65,7 @@ class Evidence:
     intent: Intent | None = None
     early: tuple[tuple[int, Fact], ...] = ()
     departed_at: datetime | None = None
+    listening: bool = False
     answer: Answer | None = None
     heard: tuple[Heard, ...] = ()
     not_ours: frozenset[str] = frozenset()
@@ -125,7 +126,7 @@ def _with_intent(known: Evidence, fact: Intent) -> Evidence:
 def _with_departure(known: Evidence, fact: Departure) -> Evidence:
     open_again = known.answer is None or known.answer.outcome in ("unknown", "rejected")
     answer = None if open_again else known.answer  # a new request leaves: what the last one said is over
-    return replace(known, departed_at=fact.at, answer=answer)
+    return replace(known, departed_at=fact.at, listening=fact.listening, answer=answer)
 
 
 def _with_delivery(known: Evidence, intent: Intent, fact: Delivery) -> Evidence:

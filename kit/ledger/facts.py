@@ -77,7 +77,12 @@ class Intent(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class Departure(Fact):
-    """The submit request is about to leave; without a later `Answer` its outcome is unknown."""
+    """The submit request is about to leave; without a later `Answer` its outcome is unknown.
+
+    `listening` is False where it carried no callback URL of ours, so that only polling can tell.
+    """
+
+    listening: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,6 +65,7 @@ class TaskState:
     Attributes:
         code, message, meaning, retryable, refunded, next_step: of the answer that decided.
         learned_by: how the deciding answer was come by; None while nothing has decided.
+        listening: whether the submission carried a callback URL of ours.
         heard: the most telling delivery for this task's id, which by itself decides nothing.
         details: the last details answer; `details_since` is when it first said so, `asked` how often we asked.
         credits: the published price where this task was accepted, 0 where nothing was bought, None where unknown.
@@ -81,6 +82,7 @@ class TaskState:
     save: bool
     task_id: str | None
     status: Status
+    listening: bool = False
     code: int | None = None
     message: str | None = None
     meaning: str | None = None
@@ -172,6 +174,7 @@ def _derive(known: Evidence) -> TaskState:
         save=intent.save or known.save_asked,
         task_id=known_id(known) or heard_id(known),
         status=status,
+        listening=known.listening,
         code=code.code if code else None,
         message=message,
         meaning=code.meaning if code else None,
@@ -241,7 +244,7 @@ def _said(known: Evidence, intent: Intent, status: Status, heard: Heard | None) 
     if status == "unconfirmed" and (sight := _lost_from_sight(known)):
         return sight, known.details.message if known.details else None
     if status == "unconfirmed" and answer:
-        return _lost(answer), answer.message
+        return _lost(known, intent, answer), answer.message
     return None, None
 
 
@@ -280,13 +283,18 @@ def _unconfirmed(report: Report, intent: Intent) -> tuple[Code, str | None]:
     return code, report.message
 
 
-def _lost(answer: Answer) -> Code:
-    text = "the answer to the submission was lost: the task may exist and may have been charged"
+def _lost(known: Evidence, intent: Intent, answer: Answer) -> Code:
+    """Return what to say of a submission whose answer never came: what it may have cost, and the ways out."""
+    kind = KINDS.get(intent.kind)
+    price = kind.credits.get(intent.dialect) if kind and intent.dialect in kind.priced else None
+    cost = f"{price:g} credits" if price else "its price"
+    text = f"the answer to the submission was lost: the task may exist, and {cost} may have been charged"
+    waiting = "its callback settles it if it still arrives; " if known.listening else ""
     step = (
-        "Look in the provider's own log: session.adopt the id found there, or, if there is none, submit it with "
-        "again=True. A callback that still arrives settles it by itself."
+        f"{waiting}session.adopt the id that the provider's own log shows; task.resubmit() buys it again, for up "
+        f"to {cost} more; task.forget() lets it go."
     )
-    return Code(answer.code, text, False, None, step, "unknown")
+    return Code(answer.code, text, False, None, step[0].upper() + step[1:], "unknown")
 
 
 def _lost_from_sight(known: Evidence) -> Code | None:

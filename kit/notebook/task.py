@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, SupportsIndex, overloa
 from kit.errors import InvalidInput, KitError, NotReady, NotSaved, TaskFailed, Unconfirmed, WaitTimeout
 from kit.notebook.live import LiveCard, Progress, say
 from kit.notebook.widgets.words import clock, size
-from kit.provider.profiles import PROFILES
 
 if TYPE_CHECKING:
     from kit.ledger.fold import FileState, TaskState
@@ -307,7 +306,7 @@ def _may_settle(state: TaskState) -> bool:
     """Tell whether waiting can end an unconfirmed row: a callback may come, or somebody may confirm it."""
     if state.origin == "elsewhere":
         return True
-    return state.task_id is None and PROFILES[state.provider].reach != "none"
+    return state.task_id is None and state.listening
 
 
 def check_flag(name: str, value: object, example: str) -> None:

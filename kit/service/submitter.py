@@ -122,7 +122,9 @@ class Submitter:
         if provider.profile.reach != "none":
             secret, url = self._new_url(intent, provider.profile, listen_only=False)
             callback_url, urls = f"{self._public_base()}{PREFIX}{secret}", [url]
-        await self._hub.record(intent, Departure(task=intent.task, at=datetime.now(UTC)), urls=urls)
+        await self._hub.record(
+            intent, Departure(task=intent.task, at=datetime.now(UTC), listening=bool(urls)), urls=urls
+        )
         sending = asyncio.create_task(self._send(intent, provider, params, callback_url))
         self._sending.add(sending)
         sending.add_done_callback(self._sending.discard)
