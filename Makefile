@@ -5,14 +5,17 @@ UV := $(if $(wildcard .venv/bin/uv),.venv/bin/uv,uv)
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate pyproject.toml
 
-# Set by whoever calls: LAB_ARGS, TEST_ARGS and DEMO_ARGS are handed on; PY names the Python to make .venv with.
+# Set by whoever calls: LAB_ARGS, TEST_ARGS, DEMO_ARGS and BENCH_ARGS are handed on; PY names the Python to make .venv
+# with, N how many times the soak kills.
 LAB_ARGS ?=
 TEST_ARGS ?=
 DEMO_ARGS ?=
+BENCH_ARGS ?=
+N ?= 100
 export PY
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test demo check picture venv lock
+.PHONY: help lab test demo check bench soak picture venv lock
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s  %s\n", $$1, $$2}' Makefile
@@ -34,6 +37,12 @@ check: venv ## format, lint and types; changes nothing
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m mypy --strict kit
+
+bench: venv ## measure against named baselines, as ratios (needs wrk; BENCH_ARGS="acks --runs 1" for a quick look)
+	@$(PYTHON) -m tests.bench $(BENCH_ARGS)
+
+soak: venv ## the fault tests for hours: N kills (100), longer stops and more random stories
+	@SOAK=1 N=$(N) $(PYTHON) -m pytest --timeout=7200 tests/faults $(TEST_ARGS)
 
 picture: venv ## take the README's screenshot in a real browser (needs Chromium)
 	@$(PYTHON) -m pytest -q tests/picture.py

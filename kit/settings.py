@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,8 +134,7 @@ def state_folder(home: Path) -> Path:
     folder = root / hashlib.sha256(str(home).encode()).hexdigest()[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if sys.platform != "win32":
-            folder.chmod(0o700)
+        folder.chmod(0o700)  # on Windows the user's own folders are private already, and this changes nothing
     except OSError as reason:
         raise SettingsError(
             f"The state folder {str(root)!r} cannot be used ({reason.strerror}). Name one that can be written: "

@@ -58,7 +58,10 @@ class Fact:
 
 @dataclass(frozen=True, kw_only=True)
 class Intent(Fact):
-    """A task is wanted: written before any request leaves, with our own parameter names."""
+    """A task is wanted: written before any request leaves, with our own parameter names.
+
+    `instead_of` is our id of the row that a person gave up on and submitted again as this one.
+    """
 
     kind: str
     provider: str
@@ -73,6 +76,7 @@ class Intent(Fact):
     save: bool = True
     batch_id: str | None = None
     row_key: str | None = None
+    instead_of: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,6 +109,7 @@ class TaskState:
     batch_id: str | None = None
     row_key: str | None = None
     known_as: str | None = None
+    instead_of: str | None = None
     notes: tuple[str, ...] = ()
     credits: float | None = None
     last_seq: int = 0
@@ -201,6 +202,7 @@ def _derive(known: Evidence) -> TaskState:
         batch_id=intent.batch_id,
         row_key=intent.row_key,
         known_as=known.answer.known_as if known.answer else None,
+        instead_of=intent.instead_of,
         notes=_notes(known, heard),
         credits=_credits(known, intent),
         last_seq=known.last_seq,

@@ -21,12 +21,15 @@ BUSY_S = 5.0
 _SELECT = "SELECT seq, task, type, at, body, raw FROM facts WHERE seq > :since"
 _OF_TASK = " AND task = :task"
 _OF_TYPE = " AND type = :type"
+_IN_ORDER = " ORDER BY seq LIMIT :limit"
 
 
 def fetch_facts(
-    path: Path, *, task: str | None = None, since: int = 0, only: str | None = None
+    path: Path, *, task: str | None = None, since: int = 0, only: str | None = None, limit: int = -1
 ) -> list[tuple[int, Fact]]:
     """Return the committed facts numbered above `since` (of one task, of one type) in order, with their numbers.
+
+    A `limit` that is not negative bounds how many.
 
     A missing file has no facts. Facts of types that this version does not know are left out. The connection is closed
     before this returns, so no reader holds a view of the past open.
@@ -36,11 +39,11 @@ def fetch_facts(
     """
     if not path.exists():
         return []
-    asked = _SELECT + (_OF_TASK if task is not None else "") + (_OF_TYPE if only is not None else "") + " ORDER BY seq"
+    asked = _SELECT + (_OF_TASK if task is not None else "") + (_OF_TYPE if only is not None else "") + _IN_ORDER
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
         try:
-            rows = connection.execute(asked, {"since": since, "task": task, "type": only}).fetchall()
+            rows = connection.execute(asked, {"since": since, "task": task, "type": only, "limit": limit}).fetchall()
         finally:
             connection.close()
     except sqlite3.Error as reason:

@@ -25,7 +25,7 @@ class Profile:
         key_variable: the setting that holds the API key; None where the service makes one up.
         poll_s: seconds between two details requests for one task (provider-api 11).
         media_origins: origins a file may come from beside public https; a local program's own is added at run time.
-        reach: how a callback gets here: through a "tunnel", "direct" on loopback, or "none" (polling only).
+        reach: how a callback gets here unless a person says otherwise: through a "tunnel", or "direct" on loopback.
         program: arguments after the Python interpreter for a provider that runs on this machine.
         area: the half of the data folder that holds its rows and files.
         badge: the sentence shown on connecting.
@@ -38,7 +38,7 @@ class Profile:
     key_variable: str | None
     area: Literal["sandbox", "live"]
     badge: str
-    reach: Literal["tunnel", "direct", "none"] = "none"
+    reach: Literal["tunnel", "direct"] = "tunnel"
     poll_s: float = 30
     media_origins: tuple[str, ...] = ()
     program: tuple[str, ...] | None = None
@@ -66,7 +66,7 @@ def _live(dialect: Dialect, site: str, key_variable: str) -> Profile:
         base_url=f"https://api.{site}",
         key_variable=key_variable,
         area="live",
-        badge=f"{dialect}: the real {site}. Submitting spends credits; results are found by polling every 30 s.",
+        badge=f"{dialect}: the real {site}. Submitting spends credits.",
         signature=dialect == "kie",
     )
 

@@ -45,8 +45,20 @@ class Commands(Protocol):
     async def mint_url(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Hand out a listen-only URL."""
 
+    async def resubmit(self, id: str) -> dict[str, Any]:
+        """Buy again what a task wanted."""
+
+    async def replay(self, seq: int) -> dict[str, Any]:
+        """Run a stored delivery again."""
+
     async def credits(self, provider: str) -> dict[str, Any]:
         """Ask for the balance."""
+
+    def way(self, provider: str) -> dict[str, Any]:
+        """Say how callbacks of a provider get here."""
+
+    def health(self) -> dict[str, Any]:
+        """Say how everything stands."""
 
     def stop(self) -> None:
         """Begin to end."""
@@ -73,6 +85,18 @@ def control_app(commands: Commands, hub: Hub, media: MediaServer, *, token: str)
     async def credits(request: Request) -> dict[str, Any]:
         return await commands.credits(request.path_params["provider"])
 
+    async def resubmit(request: Request) -> dict[str, Any]:
+        return await commands.resubmit(request.path_params["id"])
+
+    async def replay(request: Request) -> dict[str, Any]:
+        return await commands.replay(request.path_params["seq"])
+
+    async def way(request: Request) -> dict[str, Any]:
+        return commands.way(request.path_params["provider"])
+
+    async def health(_: Request) -> dict[str, Any]:
+        return commands.health()
+
     async def shutdown(_: Request) -> dict[str, Any]:
         commands.stop()
         return {"stopping": True}
@@ -84,9 +108,13 @@ def control_app(commands: Commands, hub: Hub, media: MediaServer, *, token: str)
         _command("/hello", hello, "GET"),
         _command("/providers", providers, "POST"),
         _command("/tasks", tasks, "POST"),
+        _command("/tasks/{id}/resubmit", resubmit, "POST"),
         _command("/tasks/{id}/{verb}", verb, "POST"),
+        _command("/deliveries/{seq:int}/replay", replay, "POST"),
         _command("/urls", urls, "POST"),
         _command("/credits/{provider}", credits, "GET"),
+        _command("/ways/{provider}", way, "GET"),
+        _command("/health", health, "GET"),
         _command("/shutdown", shutdown, "POST"),
         Route("/events", events, methods=["GET"]),
         Route("/media/{token}/{task}/{role}/{index}", media.__call__, methods=["GET", "HEAD"]),
@@ -108,8 +136,8 @@ class _Guard:
 
     def _welcome(self, scope: Scope) -> bool:
         headers = dict(scope["headers"])
-        host = headers.get(b"host", b"").rsplit(b":", 1)[0]
-        if host not in (b"127.0.0.1", b"localhost"):
+        host, _, port = headers.get(b"host", b"").partition(b":")
+        if host not in (b"127.0.0.1", b"localhost") or not (port or b"0").isdigit():
             return False
         if scope["path"].startswith("/media/"):
             return True  # the path carries a token of its own
@@ -121,7 +149,7 @@ def _command(path: str, run: Callable[[Request], Awaitable[dict[str, Any]]], met
         try:
             return JSONResponse(await run(request))
         except KitError as refusal:
-            return JSONResponse({"error": str(refusal)}, 409)
+            return JSONResponse({"error": str(refusal), "type": type(refusal).__name__}, 409)
         except Exception as trouble:
             _log.exception("a command broke off: %s", path)
             return JSONResponse(

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from kit import errors
 from kit.errors import KitError, ServiceError
 from kit.service.record import ServiceRecord
 from kit.settings import Secret
@@ -41,12 +42,40 @@ class Control:
         return self._ask("GET", "/hello")
 
     def open_provider(
-        self, name: str, *, key: Secret | None, speed: float | None, webhook_key: Secret | None, user_agent: str | None
+        self,
+        name: str,
+        *,
+        key: Secret | None,
+        speed: float | None,
+        webhook_key: Secret | None,
+        user_agent: str | None,
+        reach: dict[str, Any] | None = None,
+        ngrok_token: Secret | None = None,
     ) -> dict[str, Any]:
-        """Make the service ready for a provider (its local program started); return base URL and admin token."""
-        asked = {"name": name, "speed": speed, "user_agent": user_agent}
-        hidden = {"key": key, "webhook_key": webhook_key}
+        """Make the service ready for a provider; return ``{"base_url", "admin_token", "way"}``.
+
+        `reach` says how callbacks shall get here: ``{"driver", "url", "program"}`` of `kit.service.ways.Reach`; None
+        leaves it as it is. Its opening goes on in the background: `way` tells how it stands.
+        """
+        asked = {"name": name, "speed": speed, "user_agent": user_agent, "reach": reach}
+        hidden = {"key": key, "webhook_key": webhook_key, "ngrok_token": ngrok_token}
         return self._ask("POST", "/providers", asked, hidden={k: v for k, v in hidden.items() if v}, timeout=60)
+
+    def way(self, provider: str) -> dict[str, Any]:
+        """Return how callbacks of an open provider get here: driver, url, state, problem, since, proven_at."""
+        return self._ask("GET", f"/ways/{provider}")
+
+    def health(self) -> dict[str, Any]:
+        """Return how everything in the service stands; `Service.health` lists the parts."""
+        return self._ask("GET", "/health")
+
+    def replay(self, seq: int) -> dict[str, Any]:
+        """Run the stored delivery numbered `seq` again; return ``{"id"}`` of its task."""
+        return self._ask("POST", f"/deliveries/{seq}/replay")
+
+    def resubmit(self, id: str) -> dict[str, Any]:
+        """Buy what a task wanted again, as a new task; return its ``{"id"}``."""
+        return self._ask("POST", f"/tasks/{id}/resubmit")
 
     def submit(self, **asked: Any) -> dict[str, Any]:
         """Record an intent and send it; return ``{"id", "earlier"}`` once the intent is durable."""
@@ -127,8 +156,13 @@ class Control:
 
 
 def _refusal(answer: httpx.Response) -> KitError:
+    """Return the service's refusal as the class it was raised as, where a sentence is all that this class needs."""
     try:
-        sentence = str(answer.json()["error"])
-    except (ValueError, KeyError, TypeError):
-        sentence = f"The background service answered {answer.status_code} without a reason; see its log."
-    return ServiceError(sentence)
+        told = answer.json()
+        sentence, name = str(told["error"]), told.get("type")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        sentence, name = f"The background service answered {answer.status_code} without a reason; see its log.", None
+    plain = {
+        c.__name__: c for c in (errors.LedgerError, errors.ProviderError, errors.SettingsError, errors.TunnelError)
+    }
+    return plain.get(name, ServiceError)(sentence)

@@ -28,7 +28,7 @@ def test_a_sandbox_is_a_local_program(name: str) -> None:
 def test_a_live_profile_needs_a_documented_key(name: str, url: str) -> None:
     """A real provider has an address, a key variable that settings document, and polling only."""
     profile = profile_named(name)
-    assert (profile.base_url, profile.reach, profile.area, profile.program) == (url, "none", "live", None)
+    assert (profile.base_url, profile.reach, profile.area, profile.program) == (url, "tunnel", "live", None)
     assert profile.key_variable in NAMES
     assert "spends credits" in profile.badge
 
