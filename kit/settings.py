@@ -100,6 +100,11 @@ def ngrok_token() -> Secret | None:
     return Secret(value) if value else None
 
 
+def service_environment() -> dict[str, str]:
+    """Return the environment without keys and tokens: what runs in the background gets them handed over instead."""
+    return {name: value for name, value in os.environ.items() if not name.endswith(("_KEY", "_AUTHTOKEN"))}
+
+
 def idle_seconds() -> float:
     """Return the seconds without kernel and work after which the service ends (KIT_IDLE_MINUTES)."""
     text = switch("KIT_IDLE_MINUTES") or "30"

@@ -5,7 +5,7 @@ It knows no clock and no storage, and no sequence of facts raises.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +25,8 @@ from kit.ledger.facts import (
 from kit.provider.wire import parse_delivery, parse_details
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kit.provider.wire import Link, Report, Take
 
 __all__ = ["Evidence", "Heard", "LearnedBy", "Verdict", "gather", "heard_id", "heard_of", "known_id"]
@@ -32,7 +34,7 @@ __all__ = ["Evidence", "Heard", "LearnedBy", "Verdict", "gather", "heard_id", "h
 LearnedBy = Literal["callback", "poll", "submit"]
 
 _LINKS_MAY_COME = timedelta(minutes=10)  # after this a finished task is taken with the links it has
-_HEARD_IDS = 8  # a URL is for one task; who posts many ids on it is not remembered for each of them
+_HEARD_IDS = 256  # more than one URL takes deliveries: no flood of made-up ids pushes the true one out
 _RANK = {"succeeded": 5, "failed": 4, "undelivered": 3, "pending": 2, "missing": 1, "unreadable": 0}
 _ANSWER_RANK = {"accepted": 2, "duplicate": 2, "rejected": 1, "unknown": 0}
 
@@ -59,7 +61,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything the facts so far have said about one task."""
+    """Everything the facts so far have said about one task.
+
+    `not_ours` are ids that deliveries named and details showed to be another task's; `not_seen` says how often the
+    provider did not show an id that deliveries named.
+    """
 
     task: str
     intent: Intent | None = None
@@ -69,7 +75,7 @@ class Evidence:
     answer: Answer | None = None
     heard: tuple[Heard, ...] = ()
     not_ours: frozenset[str] = frozenset()
-    not_seen: frozenset[str] = frozenset()
+    not_seen: Mapping[str, int] = field(default_factory=dict)
     deliveries: int = 0
     details: Report | None = None
     details_id: str | None = None
@@ -150,16 +156,19 @@ def _with_delivery(known: Evidence, intent: Intent, fact: Delivery) -> Evidence:
 
 def _with_details(known: Evidence, intent: Intent, fact: Details) -> Evidence:
     report = parse_details(intent.kind, intent.dialect, fact.http_status, fact.body.encode("utf-8", "replace"))
-    ours = intent.task_id or (known.answer.task_id if known.answer else None)
-    if ours and report.task_id and report.task_id != ours:
-        return _noted(known, f"a details answer was about another task ({report.task_id}) and was left aside")
+    ours, about = intent.task_id or (known.answer.task_id if known.answer else None), report.task_id or fact.asked_id
+    if ours and about and about != ours:
+        return _noted(known, f"a details answer was about another task ({about}) and was left aside")
     if not ours and intent.origin == "here" and fact.asked_id:
         # Who named this id was a delivery, which anybody may have sent: the answer must not belong to another task.
         if fact.echo == "other":
             note = f"a delivery named the id of another task ({fact.asked_id}), which was left aside"
             return replace(_noted(known, note), not_ours=known.not_ours | {fact.asked_id})
-        unseen = {fact.asked_id} if report.state == "missing" else frozenset()
-        known = replace(known, not_seen=(known.not_seen - {fact.asked_id}) | unseen)
+        if report.state == "missing":
+            times = known.not_seen.get(fact.asked_id, 0) + 1
+            return replace(known, not_seen={**known.not_seen, fact.asked_id: times}, asked=known.asked + 1)
+        if fact.echo == "none" and known.answer is None:
+            return known  # the submit answer is still to come, and will say whether this id is ours
     before = known.details
     same = before is not None and (before.state, before.incomplete) == (report.state, report.incomplete)
     since = known.details_since if same and known.details_since else fact.at
@@ -170,7 +179,7 @@ def _with_details(known: Evidence, intent: Intent, fact: Details) -> Evidence:
         known,
         details=report,
         details_since=since,
-        details_id=known.details_id or (report.task_id if report.state not in ("missing", "unreadable") else None),
+        details_id=known.details_id or (about if report.state not in ("missing", "unreadable") else None),
         asked=known.asked + 1,
         asked_at=fact.at,
     )
@@ -179,18 +188,22 @@ def _with_details(known: Evidence, intent: Intent, fact: Details) -> Evidence:
 
 
 def _with_verdict(known: Evidence, verdict: Verdict) -> Evidence:
-    """Let `verdict` decide: the first success stays, and a success takes the place of a failure (14 row 29)."""
+    """Let `verdict` decide: the first success stays, and a success takes the place of a failure (14 row 29).
+
+    Where a person vouched for a delivery and details then say the same, details' links take the place of its links.
+    """
     before = known.verdict.report.state if known.verdict else None
     after = verdict.report.state
+    proves = known.verdict is not None and (known.verdict.page, verdict.page) == ("callback", "details")
     if after == "failed" and before == "succeeded":
         return _noted(known, "an answer after the success said that it failed; the success stays")
     if after == "succeeded":
         fresh = {(link.role, link.index): link for link in verdict.report.links}
-        kept = {(link.role, link.index): link for link in known.links} | fresh
+        kept = {(link.role, link.index): link for link in (() if proves else known.links)} | fresh
         links = tuple(kept[key] for key in sorted(kept))
         known = replace(known, links=links, takes=verdict.report.takes or known.takes)
     decides = after in ("succeeded", "failed") and before not in ("succeeded", after)
-    return replace(known, verdict=verdict) if decides else known
+    return replace(known, verdict=verdict) if decides or (proves and after == before) else known
 
 
 def _with_file(known: Evidence, fact: FileFact) -> Evidence:
@@ -223,12 +236,21 @@ def known_id(known: Evidence) -> str | None:
 
 
 def heard_id(known: Evidence) -> str | None:
-    """Return the id that deliveries named first, of those that the details endpoint did not disown.
+    """Return the id that deliveries named and that is to be asked for, of those that details did not disown.
 
-    A URL is for one task, so what names another later is set aside; an id the provider does not show comes last.
+    A listen-only URL is for the task that was named first. On the URL of a submission whose answer was lost each id
+    has its turn: the one that the provider was seen not to show least often, then a signed one, then the newest.
     """
-    named = [h.report.task_id for h in known.heard if h.report.task_id and h.report.task_id not in known.not_ours]
-    return min(named, key=lambda id: id in known.not_seen, default=None)
+    named = [h for h in known.heard if h.report.task_id and h.report.task_id not in known.not_ours]
+    if known.intent is None or known.intent.origin == "elsewhere":
+        return named[0].report.task_id if named else None
+    turn = min(named, key=lambda h: _turn(known, h), default=None)
+    return turn.report.task_id if turn else None
+
+
+def _turn(known: Evidence, heard: Heard) -> tuple[Any, ...]:
+    id, (unforged, _, signed, *_) = heard.report.task_id or "", heard.order
+    return known.not_seen.get(id, 0), not unforged, not signed, -to_microseconds(heard.since), id
 
 
 def heard_of(known: Evidence) -> Heard | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from kit.ledger.evidence import Evidence, Heard, LearnedBy, Verdict, gather, heard_id, heard_of, known_id
+from kit.ledger.evidence import Evidence, Heard, LearnedBy, gather, heard_id, heard_of, known_id
 from kit.provider.kinds import KINDS, Code, meaning
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ Status = Literal["planned", "submitting", "pending", "succeeded", "failed", "unc
 _NO_LINK = "no usable link"
 _NOT_VISIBLE_YET = timedelta(seconds=60)  # a fresh task may be unknown for a moment (provider-api 11)
 _STILL_COMING = timedelta(minutes=10)  # after CALLBACK_EXCEPTION a result may follow (provider-api 14 row 19)
+_OTHERS_NAMED = 3  # of the ids that deliveries made up, so many are named in the notes
 _RETENTION_DAYS = 14  # the safe lower bound where a page names more or nothing (provider-api 13.1)
 
 
@@ -65,6 +66,8 @@ class TaskState:
     Attributes:
         code, message, meaning, retryable, refunded, next_step: of the answer that decided.
         learned_by: how the deciding answer was come by; None while nothing has decided.
+        task_id: the provider's id; where a task was submitted here, as the submit answer or details gave it.
+        ask_id: the id to ask the provider for: `task_id`, or else one that deliveries named and nobody has proven.
         listening: whether the submission carried a callback URL of ours.
         heard: the most telling delivery for this task's id, which by itself decides nothing.
         details: the last details answer; `details_since` is when it first said so, `asked` how often we asked.
@@ -82,6 +85,7 @@ class TaskState:
     save: bool
     task_id: str | None
     status: Status
+    ask_id: str | None = None
     listening: bool = False
     code: int | None = None
     message: str | None = None
@@ -174,6 +178,7 @@ def _derive(known: Evidence) -> TaskState:
         origin=intent.origin,
         save=intent.save or known.save_asked,
         task_id=known_id(known) or heard_id(known),
+        ask_id=known_id(known) or heard_id(known),
         status=status,
         listening=known.listening,
         code=code.code if code else None,
@@ -213,16 +218,17 @@ def _derive(known: Evidence) -> TaskState:
 
 def _status(known: Evidence, intent: Intent, heard: Heard | None) -> Status:
     verdict, answer = known.verdict.report.state if known.verdict else None, known.answer
-    task_id = known_id(known) or heard_id(known)
     if verdict == "succeeded":
         return "succeeded"
-    if known.abandonment or (answer and answer.known_as):
+    if answer and answer.known_as:
         return "abandoned"
     if verdict == "failed" or (answer and answer.outcome == "rejected"):
         return "failed"
+    if known.abandonment:  # what has ended cannot be forgotten: its row goes on saying how
+        return "abandoned"
     if intent.origin == "elsewhere":
         return "pending" if heard and heard.report.state in ("pending", "undelivered") else "unconfirmed"
-    if task_id:
+    if known_id(known):
         return "unconfirmed" if _lost_from_sight(known) else "pending"
     if answer:
         return "failed" if answer.outcome == "duplicate" else "unconfirmed"
@@ -238,7 +244,8 @@ def _said(known: Evidence, intent: Intent, status: Status, heard: Heard | None) 
         report = known.verdict.report
         return meaning(intent.kind, intent.dialect, "callback", 200), report.message
     if status == "failed" and known.verdict:
-        return _failure(known.verdict, intent, heard)
+        report = known.verdict.report
+        return meaning(intent.kind, intent.dialect, known.verdict.page, report.code, report.stage), report.message
     if status == "failed" and answer:
         return meaning(intent.kind, intent.dialect, "submit", answer.code), answer.message
     if intent.origin == "elsewhere" and heard:
@@ -248,15 +255,6 @@ def _said(known: Evidence, intent: Intent, status: Status, heard: Heard | None) 
     if status == "unconfirmed" and answer:
         return _lost(known, intent, answer), answer.message
     return None, None
-
-
-def _failure(verdict: Verdict, intent: Intent, heard: Heard | None) -> tuple[Code, str | None]:
-    report, page = verdict.report, verdict.page
-    if report.code is None and heard and heard.report.state == "failed":
-        # Details may say only that it failed; the callback that agrees says why.
-        report, page = heard.report, "callback"
-    code = meaning(intent.kind, intent.dialect, page, report.code, report.stage)
-    return code, report.message or verdict.report.message
 
 
 def _abandoned(known: Evidence) -> tuple[Code, str | None]:
@@ -390,7 +388,9 @@ def _notes(known: Evidence, heard: Heard | None) -> tuple[str, ...]:
     notes = list(known.notes)
     ours = known_id(known) or heard_id(known)
     others = sorted({h.report.task_id for h in known.heard if h.report.task_id not in (None, ours)}, key=str)
-    notes += [f"a delivery named another task id ({other}) and was left aside" for other in others]
+    notes += [f"a delivery named another task id ({other}) and was left aside" for other in others[:_OTHERS_NAMED]]
+    if len(others) > _OTHERS_NAMED:
+        notes.append(f"deliveries named {len(others) - _OTHERS_NAMED} more task ids, and all were left aside")
     if known.details and known.verdict is None:
         notes += known.details.notes
         if known.details.state == "missing":
@@ -407,9 +407,10 @@ def _notes(known: Evidence, heard: Heard | None) -> tuple[str, ...]:
 def _differences(heard: Report, decided: Report) -> list[str]:
     if heard.state != decided.state:
         return [f"a delivery said {heard.state}; the details endpoint decided"]
-    if heard.code is None or decided.code in (None, heard.code):
+    if heard.code in (None, decided.code):
         return []
-    return [f"the callback's code was {heard.code}: {heard.message or 'without a message'}"]
+    # Anybody who knows the URL may have sent it, so that it explains and decides nothing.
+    return [f"a delivery gave the code {heard.code}: {heard.message or 'without a message'}"]
 
 
 def _credits(known: Evidence, intent: Intent) -> float | None:

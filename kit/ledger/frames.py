@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from kit.ledger.effects import Hearing
 from kit.ledger.facts import Delivery
+from kit.provider.kinds import meaning
 from kit.provider.wire import parse_delivery
 
 if TYPE_CHECKING:
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 
     from kit.ledger.fold import FileState, TaskState
     from kit.ledger.reader import Reader
-    from kit.provider.wire import Take
+    from kit.provider.codes import Dialect
+    from kit.provider.wire import Report, Take
 
 __all__ = ["deliveries", "files", "lineage", "tasks", "tracks"]
 
@@ -104,6 +107,8 @@ _DELIVERIES = {
     "body": "string",
     "state": "string",
     "seq": "Int64",
+    "meaning": "string",
+    "effect": "string",
 }
 _LINEAGE = {
     "id": "string",
@@ -164,15 +169,29 @@ def deliveries(reader: Reader) -> pd.DataFrame:
     """Return one row an arrival of a callback, in the order of arrival.
 
     Columns: received_at, id, task_id (as the body names it), kind, stage, code, message, signature, duplicate (the same
-    body came before for the same task), body (text), state (what it says, unproven), seq.
+    body came before for the same task), body (text), state (what it says, unproven), seq (its number, for `replay`),
+    meaning (of its code on that page of that provider; for what cannot be read: why), effect (what it meant for its
+    task as that stands now), one of:
+
+    - first news, later stage, earlier stage: work goes on; an earlier stage came after a later one and changes nothing
+    - repeat: says what an earlier arrival said
+    - agrees with details, contradicted by details: it says how the task ended, and what the provider itself answered
+    - confirmed by you: it came on a listen-only URL, and you vouched for it
+    - waiting for details: the provider has not been asked successfully yet
+    - unconfirmed: nobody but the sender says so
+    - not followed: the task was forgotten
+    - set aside: it names another task than the one that its URL is for
+    - unreadable: it is no callback
     """
     states = reader.states()
     seen: set[tuple[str, bytes]] = set()
+    heard: dict[str, Hearing] = {}
     rows = []
     for seq, fact in reader.facts(only="delivery"):
         if isinstance(fact, Delivery):
             mark = (fact.task, sha256(fact.body).digest())
-            rows.append(_delivery(seq, fact, states.get(fact.task), duplicate=mark in seen))
+            hearing = heard.setdefault(fact.task, Hearing())
+            rows.append(_delivery(seq, fact, states.get(fact.task), hearing, duplicate=mark in seen))
             seen.add(mark)
     return _frame(_DELIVERIES, rows)
 
@@ -215,9 +234,12 @@ def _task(state: TaskState) -> dict[str, Any]:
     return _pick(_TASKS, state, notes="\n".join(state.notes) or None)
 
 
-def _delivery(seq: int, fact: Delivery, state: TaskState | None, *, duplicate: bool) -> dict[str, Any]:
+def _delivery(
+    seq: int, fact: Delivery, state: TaskState | None, hearing: Hearing, *, duplicate: bool
+) -> dict[str, Any]:
     kind = state.kind if state and state.shown else None
-    report = parse_delivery(kind, "kie" if state and state.dialect == "kie" else "sunoapi", fact.body)
+    dialect: Dialect = "kie" if state and state.dialect == "kie" else "sunoapi"
+    report = parse_delivery(kind, dialect, fact.body)
     return _pick(
         _DELIVERIES,
         report,
@@ -228,7 +250,17 @@ def _delivery(seq: int, fact: Delivery, state: TaskState | None, *, duplicate: b
         signature=fact.signature,
         duplicate=duplicate,
         body=fact.body.decode("utf-8", "replace"),
+        meaning=_meaning(kind, dialect, report),
+        effect=hearing.effect(report, state),
     )
+
+
+def _meaning(kind: str | None, dialect: Dialect, report: Report) -> str | None:
+    if report.state == "unreadable":
+        return "; ".join(report.notes) or None
+    if kind is None or report.code is None:
+        return None
+    return meaning(kind, dialect, "callback", report.code, report.stage).meaning
 
 
 def _descent(song: TaskState, take: Take, offspring: Mapping[_Origin, TaskState]) -> dict[str, Any]:

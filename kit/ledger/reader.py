@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from kit.ledger.fold import TaskState, advance
-from kit.ledger.reading import fetch_facts
+from kit.ledger.reading import fetch, fetch_facts
 
 if TYPE_CHECKING:
     from kit.ledger.facts import Fact
+    from kit.ledger.reading import FileId
 
 __all__ = ["Reader"]
 
@@ -26,15 +27,25 @@ class Reader:
         self._lock = threading.Lock()
         self._states: dict[str, TaskState] = {}
         self._seen = 0
+        self._file: FileId | None = None
 
     def facts(self, task: str | None = None, since: int = 0, *, only: str | None = None) -> list[tuple[int, Fact]]:
         """Return facts in order with their numbers: of `task`, numbered above `since`, of the type `only`."""
         return fetch_facts(self.path, task=task, since=since, only=only)
 
     def states(self) -> dict[str, TaskState]:
-        """Return the state of every task by our id, in the order they were first heard of."""
+        """Return the state of every task by our id, in the order they were first heard of.
+
+        A file that took the place of the one read before (a rebuilt ledger) is read from its beginning.
+        """
         with self._lock:
-            for seq, fact in fetch_facts(self.path, since=self._seen):
+            file, facts = fetch(self.path, since=self._seen)
+            if file != self._file:
+                if self._seen:
+                    file, facts = fetch(self.path)
+                self._forget()
+                self._file = file
+            for seq, fact in facts:
                 self._states[fact.task] = advance(self._states.get(fact.task), seq, fact)
                 self._seen = seq
             return dict(self._states)
@@ -54,8 +65,12 @@ class Reader:
     def close(self) -> None:
         """Forget what was read; may be called again. There is no connection to close."""
         with self._lock:
-            self._states.clear()
-            self._seen = 0
+            self._forget()
+
+    def _forget(self) -> None:
+        self._states.clear()
+        self._seen = 0
+        self._file = None
 
     def __enter__(self) -> Self:
         return self

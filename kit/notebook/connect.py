@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from kit import settings
 from kit.errors import InvalidInput, SettingsError
-from kit.notebook.live import say
+from kit.notebook.live import LiveLine, say
+from kit.notebook.reach import Asked, Tunnel, ask_token, asked_for, how_it_stands, is_plain
+from kit.notebook.registry import registry
 from kit.notebook.session import Session
 from kit.notebook.task import check_flag
 from kit.provider.profiles import Profile, profile_named
 
 __all__ = ["connect"]
 
-_open: dict[tuple[Path, str], Session] = {}
-_opening = threading.Lock()  # two threads that connect at once get the same session
+OPENS_WITHIN_S = 20.0  # a tunnel takes a second or two; what takes longer is told and goes on opening
+LOOK_S = 0.2
 
 
 def connect(
@@ -27,10 +30,13 @@ def connect(
     key: str | None = None,
     save: bool = True,
     speed: float | None = None,
+    tunnel: Tunnel | None = None,
+    public_url: str | None = None,
 ) -> Session:
     """Connect this notebook to a provider, starting the background service of the data folder where none runs.
 
-    Connecting again with the same profile and folder returns the same session.
+    Connecting again with the same options returns the same session; with other options the earlier one closes and a
+    new one takes its place. One line says how callbacks arrive, or what is wrong and what to do about it.
 
     Args:
         profile: "sandbox" (the default: simulated, free), "sandbox-kie", "sunoapi" or "kie".
@@ -38,6 +44,10 @@ def connect(
         key: the provider's API key; by default it is read from the environment or `.env`.
         save: whether finished files are fetched by themselves.
         speed: how many times faster than life a simulated provider works and is polled.
+        tunnel: "ngrok" lets a real provider's callbacks in through your ngrok account (the default where
+            NGROK_AUTHTOKEN is set; asked for by name without it, you are asked for the token), "none" polls only.
+            A simulated provider needs none and takes either, to try it.
+        public_url: an https address of your own that leads to the listener, instead of a tunnel (KIT_PUBLIC_URL).
 
     Raises:
         InvalidInput, SettingsError, ServiceError: with what to change.
@@ -47,19 +57,49 @@ def connect(
     settings.idle_seconds()  # the service reads it; a person should hear of a bad value here
     secret = _checked_key(key, chosen) or _kept_key(chosen)
     check_flag("save", save, "kit.connect(save=False)")
+    reach = asked_for(chosen, tunnel, public_url)
     area = _area(data, chosen)
-    with _opening:
-        session = _open.get((area, chosen.name))
-        if session is not None and session.same_as(key=secret, save=save, speed=speed):
-            return session
-        if session is not None:
-            if session.attached:
+    opened = registry()
+    with opened.lock:  # two threads that connect at once get the same session
+        earlier: Session | None = opened.open.get((area, chosen.name))
+        reach = _with_token(reach, chosen, earlier)
+        if earlier is not None and earlier.same_as(key=secret, save=save, speed=speed, reach=reach):
+            return earlier
+        if earlier is not None:
+            if earlier.attached:
                 say(f"The earlier session on {chosen.name} is closed now; this one takes its place.")
-            session.close()
-        session = Session(chosen, area, key=secret, save=save, speed=speed)
-        _open[area, chosen.name] = session
+            earlier.close()
+        session = Session(chosen, area, key=secret, save=save, speed=speed, reach=reach)
+        opened.open[area, chosen.name] = session
     say(f"{chosen.badge} Everything is kept in {area}.")
+    for note in session.notes():
+        say(note)
+    _say_how_callbacks_arrive(session, reach)
     return session
+
+
+def _with_token(reach: Asked, profile: Profile, earlier: Session | None) -> Asked:
+    """Return an ngrok way with its token: the setting's, the one that was typed before, or one that is typed now."""
+    if reach.driver != "ngrok":
+        return reach
+    if reach.token is None and earlier is not None and earlier.reach.driver == "ngrok":
+        return replace(reach, token=earlier.reach.token)
+    token = reach.token or ask_token(profile)
+    if not is_plain(token.reveal()):
+        raise SettingsError(
+            "NGROK_AUTHTOKEN holds a space, a line break or a non-ASCII character, which no token has. Copy it again "
+            f'and connect again. To go on without callbacks: kit.connect({profile.name!r}, tunnel="none").'
+        )
+    return replace(reach, token=token)
+
+
+def _say_how_callbacks_arrive(session: Session, reach: Asked) -> None:
+    """Say it in one line, which changes while the way is opening; what stays wrong is told, and nothing is raised."""
+    line, deadline = LiveLine(), time.monotonic() + OPENS_WITHIN_S
+    while (way := session.way())["state"] == "opening" and time.monotonic() < deadline:
+        line.say(f"Opening the way for callbacks: {way.get('problem') or 'a moment ...'}")
+        session.wait_for_change(LOOK_S)
+    line.say(how_it_stands(way, reach, session.profile))
 
 
 def _area(data: str | os.PathLike[str] | None, profile: Profile) -> Path:
@@ -85,7 +125,7 @@ def _checked_key(key: str | None, profile: Profile) -> settings.Secret | None:
     secret = settings.Secret(str(key))  # it may be a real one, meant for a real provider
     if profile.program is not None:
         raise InvalidInput("key", secret, f"no key: {profile.name} is simulated", f"kit.connect({profile.name!r})")
-    if not isinstance(key, str) or not _sendable(secret):
+    if not isinstance(key, str) or not is_plain(secret.reveal()):
         expected = "the key as the provider shows it: plain ASCII text without spaces or line breaks"
         raise InvalidInput("key", secret, expected, f"kit.connect({profile.name!r}, key=...)")
     return secret
@@ -96,17 +136,12 @@ def _kept_key(profile: Profile) -> settings.Secret | None:
     if profile.key_variable is None:
         return None
     secret = settings.key_for(profile.key_variable, profile.name)
-    if not _sendable(secret):
+    if not is_plain(secret.reveal()):
         raise SettingsError(
             f"{profile.key_variable} holds a space, a line break or a non-ASCII character, which no API key has. "
             f"Copy it again and connect again. To go on without an account: kit.connect()."
         )
     return secret
-
-
-def _sendable(secret: settings.Secret) -> bool:
-    plain = secret.reveal()
-    return bool(plain) and plain.isascii() and plain.isprintable() and " " not in plain
 
 
 def _checked_speed(speed: float | None, profile: Profile) -> float | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from kit.ledger.fold import TaskState
 
-__all__ = ["LiveCard", "Progress", "say", "words"]
+__all__ = ["LiveCard", "LiveLine", "Progress", "has_kernel", "say", "words"]
 
 _log = logging.getLogger(__name__)
 Progress = dict[tuple[str, int], tuple[int, int | None]]
@@ -27,13 +27,40 @@ STAGES = {
 
 def say(text: str) -> None:
     """Show one sentence under the running cell; in a plain program it goes to the log."""
-    shell = _shell()
-    if shell is None:
-        _log.info("%s", text)
-        return
-    from IPython.display import display
+    LiveLine().say(text)
 
-    display({"text/plain": text, "text/html": f'<div class="callboard-note">{escape(text)}</div>'}, raw=True)  # type: ignore[no-untyped-call]
+
+class LiveLine:
+    """One sentence under the running cell that can change; in a plain program each goes to the log."""
+
+    def __init__(self) -> None:
+        self._place, self._last = _Place(), ""
+
+    def say(self, text: str) -> None:
+        """Show `text` in the place of what was said before."""
+        if text == self._last:
+            return
+        self._last = text
+        if _shell() is None:
+            _log.info("%s", text)
+            return
+        self._place.show({"text/plain": text, "text/html": f'<div class="callboard-note">{escape(text)}</div>'})
+
+
+class _Place:
+    """One output under the running cell, changed in place."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def show(self, bundle: dict[str, str]) -> None:
+        """Display `bundle` here."""
+        from IPython.display import display
+
+        if self._handle is None:
+            self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._handle.update(bundle, raw=True)
 
 
 def words(state: TaskState, progress: Progress) -> str:
@@ -63,7 +90,7 @@ class LiveCard:
 
     def __init__(self, label: str) -> None:
         self._label, self._began, self._shown_at = label, time.monotonic(), float("-inf")
-        self._handle: Any = None
+        self._place = _Place()
         self._last: tuple[str, str | None] | None = None
         self._active = _shell() is not None
 
@@ -90,15 +117,7 @@ class LiveCard:
         }
         from kit.notebook.widgets.card import wait_card, wait_text
 
-        self._display({"text/html": wait_card(**facts), "text/plain": wait_text(**facts)})
-
-    def _display(self, bundle: dict[str, str]) -> None:
-        from IPython.display import display
-
-        if self._handle is None:
-            self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
-        else:
-            self._handle.update(bundle, raw=True)
+        self._place.show({"text/html": wait_card(**facts), "text/plain": wait_text(**facts)})
 
 
 def _elapsed(state: TaskState) -> float:
@@ -112,6 +131,11 @@ def _elapsed(state: TaskState) -> float:
 def _fraction(progress: Progress) -> float | None:
     totals = [(r, t) for r, t in progress.values() if t]
     return sum(r for r, _ in totals) / sum(t for _, t in totals) if totals else None
+
+
+def has_kernel() -> bool:
+    """Tell whether this runs in a notebook's kernel."""
+    return _shell() is not None
 
 
 def _shell() -> Any:

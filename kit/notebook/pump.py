@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import subprocess
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +30,12 @@ class Pump:
         self._attach = attach
         self.control: Control | None = None
         self.progress: dict[str, Progress] = {}
-        self._changed = threading.Condition()
+        # An interrupt may break into any step of a waiting cell, so the thread and its waiters share no lock that could
+        # stay held: who waits leaves a locked latch here, and the thread unlocks what it finds.
+        self._waiters: deque[threading.Lock] = deque()
+        self._changes = 0
+        self._noticed = threading.local()
+        self._owner = os.getpid()
         self._attached = threading.Event()
         self._stopping = threading.Event()
         self.shut_down = False
@@ -36,19 +43,27 @@ class Pump:
 
     @property
     def attached(self) -> bool:
-        """Whether the event connection is open."""
-        return self._attached.is_set() and not self._stopping.is_set()
+        """Whether the event connection is open; in a forked child it is not, for it is the parent's."""
+        return self.here and self._attached.is_set() and not self._stopping.is_set()
+
+    @property
+    def here(self) -> bool:
+        """Whether this is the process that attached; a forked child has neither the thread nor the connection."""
+        return self._owner == os.getpid()
 
     def start(self) -> None:
-        """Attach, and return when the service counts this kernel."""
-        self.control = self._attach()
-        self._thread.start()
-        if not self._attached.wait(ATTACHED_WITHIN_S):
+        """Attach, and return when the service counts this kernel; what breaks in leaves nothing attached."""
+        try:
+            self.control = self._attach()
+            self._thread.start()
+            if not self._attached.wait(ATTACHED_WITHIN_S):
+                raise ServiceError(
+                    f"The background service did not take this notebook's event connection within "
+                    f"{ATTACHED_WITHIN_S:.0f} s. Connect again: kit.connect()."
+                )
+        except BaseException:
             self.stop()
-            raise ServiceError(
-                f"The background service did not take this notebook's event connection within "
-                f"{ATTACHED_WITHIN_S:.0f} s. Connect again: kit.connect()."
-            )
+            raise
 
     def stop(self) -> None:
         """Detach and end the thread."""
@@ -59,10 +74,23 @@ class Pump:
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(5)
 
+    def disown(self) -> None:
+        """Let go of the event connection in a forked child: the parent's end alone shall keep it open."""
+        line = self.control._line if self.control is not None else None
+        if line is not None:
+            line.close()  # closes this process's copy; a shutdown would end the parent's
+
     def wait_for_change(self, timeout: float) -> bool:
-        """Wait for an event, at most `timeout` seconds; return whether one came."""
-        with self._changed:
-            return self._changed.wait(timeout)
+        """Wait for an event, at most `timeout` seconds; return whether one came since this thread last waited."""
+        latch = threading.Lock()
+        latch.acquire()
+        self._waiters.append(latch)
+        if self._changes == getattr(self._noticed, "changes", -1):
+            latch.acquire(timeout=timeout)
+        before, self._noticed.changes = getattr(self._noticed, "changes", -1), self._changes
+        with contextlib.suppress(ValueError):  # who was woken is not among them any more
+            self._waiters.remove(latch)
+        return bool(before != self._noticed.changes)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -85,8 +113,10 @@ class Pump:
         if "received" in event:
             files = self.progress.setdefault(event["task"], {})
             files[event["role"], event["index"]] = (event["received"], event["total"])
-        with self._changed:
-            self._changed.notify_all()
+        self._changes += 1
+        while self._waiters:
+            with contextlib.suppress(IndexError):  # its owner may have stopped waiting this moment
+                self._waiters.popleft().release()
 
     def _attach_again(self) -> None:
         """Take up the connection to a service that ended, starting it if need be."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import operator
+import os
 import time
 from pathlib import Path
 from types import TracebackType
@@ -13,8 +15,10 @@ from kit.errors import DuplicateTask, InvalidInput, KitError, ServiceError
 from kit.ledger.reader import Reader
 from kit.notebook.live import Progress, say
 from kit.notebook.pump import Pump
-from kit.notebook.task import SavedFile, Task, Track, check_flag
-from kit.provider.kinds import KINDS, kind_named
+from kit.notebook.reach import Asked
+from kit.notebook.task import SavedFile, Task, Track, check_flag, is_a
+from kit.notebook.wishes import check_kind, earlier_wish, not_used, refuse_unknown, second_try
+from kit.provider.kinds import kind_named
 from kit.provider.profiles import PROFILES, Profile
 from kit.provider.wire import check_params
 from kit.sandbox.admin import Sandbox
@@ -26,13 +30,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kit.ledger.fold import FileState, TaskState
+    from kit.notebook.health import Health
 
 __all__ = ["Session"]
 
 ANSWER_WITHIN_S = 15.0
 # What a task calls on its session, and a person does not: left out of tab completion.
 _FOR_TASKS = {
-    "command", "ensure_followed", "path_of", "progress_of", "same_as", "show_files", "state_of", "wait_for_change",
+    "command", "disown", "ensure_followed", "notes", "path_of", "progress_of", "reach", "resubmit", "same_as",
+    "show_files", "state_of", "wait_for_change", "way",
 }  # fmt: skip
 LONGEST_ID = 256  # ids are opaque; the bound only keeps nonsense from leaving (provider-api 1.4)
 
@@ -41,11 +47,19 @@ class Session:
     """The live hold on the service; `close()` lets go of it, `shutdown()` ends it."""
 
     def __init__(
-        self, profile: Profile, area: Path, *, key: settings.Secret | None, save: bool, speed: float | None
+        self,
+        profile: Profile,
+        area: Path,
+        *,
+        key: settings.Secret | None,
+        save: bool,
+        speed: float | None,
+        reach: Asked,
     ) -> None:
-        self.profile, self.area = profile, area
+        self.profile, self.area, self.reach = profile, area, reach
         self._key, self._save, self._speed = key, save, speed
-        self._reader = Reader(area / "ledger.sqlite")
+        self._options = _options(key, save, speed, reach)
+        self._rows = Reader(area / "ledger.sqlite")
         self._sandbox: Sandbox | None = None
         self._pump = Pump(self._attach)
         self._pump.start()
@@ -85,17 +99,20 @@ class Session:
         duration_s: float | None = None,
         again: bool = False,
         save: bool | None = None,
+        **unknown: object,
     ) -> Task:
         """Submit a song and return its task; usually two takes come back.
 
         A `description` alone is the provider's simple mode: it writes words and style. With `style`, `title` and
         `lyrics` (or ``instrumental=True``) it is the custom mode, where nothing is invented for you. Weights run from
         0 to 1; `duration_s` is kie's, with model V5_5. Limits are in `kit.provider.params` (provider-api 1.6, 6.1).
+        A name that is none of these, such as the providers' own `prompt`, is refused with the one that is meant.
 
         Example:
             session.generate_music(style="slow piano", title="Window Seat", instrumental=True).wait()
         """
-        wishes = {name: value for name, value in locals().items() if name not in ("self", "again", "save")}
+        wishes = {k: v for k, v in locals().items() if k not in ("self", "again", "save", "unknown")}
+        refuse_unknown(self.generate_music, "music", unknown)
         return self._submit("music", wishes, title, again, save)
 
     def create_video(
@@ -106,25 +123,31 @@ class Session:
         domain_name: str | None = None,
         again: bool = False,
         save: bool | None = None,
+        **unknown: object,
     ) -> Task:
         """Submit a music video of one take; `author` and `domain_name` (50 characters each) are shown in it."""
+        refuse_unknown(self.create_video, "video", unknown)
         params = {**self._params_of(track, "create_video"), "author": author, "domain_name": domain_name}
         return self._submit("video", params, track.title, again, save)
 
-    def create_cover_images(self, song: Task, *, again: bool = False, save: bool | None = None) -> Task:
+    def create_cover_images(
+        self, song: Task, *, again: bool = False, save: bool | None = None, **unknown: object
+    ) -> Task:
         """Submit cover images for a song; usually two come back. Each song can have them once."""
-        if not isinstance(song, Task) or song.kind != "music" or song.status != "succeeded":
+        refuse_unknown(self.create_cover_images, "cover_image", unknown)
+        if not is_a(song, Task) or song.kind != "music" or song.status != "succeeded":
             raise InvalidInput("song", song, "a finished music task", "session.create_cover_images(song.wait())")
         self._same_provider("song", song, song, "create_cover_images(song)")
         return self._submit("cover_image", {"task_id": song.task_id}, song.state.title, again, save)
 
-    def convert_wav(self, track: Track, *, again: bool = False, save: bool | None = None) -> Task:
+    def convert_wav(self, track: Track, *, again: bool = False, save: bool | None = None, **unknown: object) -> Task:
         """Submit the conversion of one take to WAV."""
+        refuse_unknown(self.convert_wav, "wav", unknown)
         return self._submit("wav", self._params_of(track, "convert_wav"), track.title, again, save)
 
     def adopt(self, task_id: str, *, kind: str) -> Task:
         """Follow a task of this provider that was bought elsewhere, by the provider's id; nothing is bought."""
-        _check_kind(kind, 'session.adopt("5bbe…", kind="video")')
+        check_kind(kind, 'session.adopt("5bbe…", kind="video")')
         plain = task_id.strip() if isinstance(task_id, str) else ""
         if not plain.isprintable() or " " in plain or not 1 <= len(plain) <= LONGEST_ID:
             expected = f"the provider's id of a task, 1 to {LONGEST_ID} characters without spaces"
@@ -142,7 +165,7 @@ class Session:
         What arrives there becomes an unconfirmed row of `tasks()`. Where this session has the provider's key the row is
         confirmed by asking; otherwise nothing is downloaded until ``task.confirm()``. The URL lives for a day.
         """
-        _check_kind(kind, 'session.callback_url("video")')
+        check_kind(kind, 'session.callback_url("video")')
         name = self.profile.name if provider is None else provider
         if not isinstance(name, str) or name not in PROFILES:
             expected = f"one of {', '.join(PROFILES)}"
@@ -185,10 +208,31 @@ class Session:
         return frames.files(self._reader)
 
     def deliveries(self) -> pd.DataFrame:
-        """Return one row an arrival of a callback, with its body as it came."""
+        """Return one row an arrival of a callback: its body as it came, and in `effect` what it meant for its task.
+
+        The columns and the words of `effect` are listed in `kit.ledger.frames.deliveries`.
+        """
         from kit.ledger import frames
 
         return frames.deliveries(self._reader)
+
+    def replay(self, delivery: pd.Series[Any] | pd.DataFrame | int) -> Task:
+        """Run a delivery that is in the ledger again, as if it arrived now, and return its task.
+
+        Nothing is stored twice: what it says is read again, and the provider is asked again. `delivery` is a row of
+        `deliveries()`, a frame of one such row, or its number, the column `seq`.
+
+        Example:
+            session.replay(session.deliveries().iloc[-1])
+        """
+        return Task(self, self._control.replay(_number_of(delivery))["id"])
+
+    def health(self) -> Health:
+        """Return how everything stands: service, ways of the callbacks, ledger, and counts of all that arrived."""
+        from kit.ledger import frames
+        from kit.notebook.health import Health
+
+        return Health(self._control.health(), frames.deliveries(self._reader), self.profile.name)
 
     def lineage(self) -> pd.DataFrame:
         """Return one row a take, with its video, WAV and covers joined."""
@@ -215,15 +259,26 @@ class Session:
         """The controls of the simulated provider; None where the provider is real."""
         return self._sandbox if self._control else None
 
+    def notes(self) -> list[str]:
+        """Return what the service wants known, one sentence each: a port that had to change, a ledger rebuilt."""
+        return list(self._control.hello().get("notes", ()))
+
+    def way(self) -> dict[str, Any]:
+        """Return how callbacks of this session's provider get here now, as the service tells it."""
+        return self._control.way(self.profile.name)
+
     # -- leaving ------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Let go of the service; it goes on by itself until all that is pending has ended and is saved."""
+        if not self._pump.here:
+            return  # a forked copy of a session holds nothing that it could let go of
         self._leave()
         self._pump.stop()
 
     def shutdown(self) -> None:
         """End the service; what is pending is taken up again by the next `connect()`."""
+        self._check_process()
         record = self._pump.control.record if self._pump.control else running(self.area)
         self._leave()
         self._pump.stop()
@@ -235,9 +290,13 @@ class Session:
             control.close()
             await_end(record)
 
-    def same_as(self, *, key: settings.Secret | None, save: bool, speed: float | None) -> bool:
+    def disown(self) -> None:
+        """Let go of the parent's connection in a forked child, without the parent noticing."""
+        self._pump.disown()
+
+    def same_as(self, *, key: settings.Secret | None, save: bool, speed: float | None, reach: Asked) -> bool:
         """Tell whether this session was asked for with the same options and its service is there and stays."""
-        return (self._key, self._save, self._speed) == (key, save, speed) and self._holds()
+        return self._options == _options(key, save, speed, reach) and self._holds()
 
     def _holds(self) -> bool:
         control = self._pump.control
@@ -257,10 +316,12 @@ class Session:
 
     def progress_of(self, id: str) -> Progress:
         """Return (bytes received, bytes in all or None) for each file of a task being fetched now."""
+        self._check_process()
         return self._pump.progress.get(id, {})
 
     def wait_for_change(self, timeout: float) -> bool:
         """Wait until the service told of a change, at most `timeout` seconds."""
+        self._check_process()
         return self._pump.wait_for_change(timeout)
 
     def ensure_followed(self) -> None:
@@ -275,6 +336,14 @@ class Session:
         """Run one verb on a task in the service."""
         self._control.command(id, verb)
 
+    def resubmit(self, id: str) -> Task:
+        """Buy what a task wanted again, say what it may cost, and return the new task."""
+        lost = self.state_of(id)
+        before = any(state.instead_of == id for state in self._reader.states().values())
+        task = Task(self, self._control.resubmit(id)["id"])
+        say(second_try(lost, task.id, before=before))
+        return task if before else self._answered(task)
+
     def path_of(self, file: FileState) -> Path:
         """Return where a saved file is."""
         return self.area / (file.path or "")
@@ -287,8 +356,22 @@ class Session:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
+    def _check_process(self) -> None:
+        """Refuse to work in a forked child: the connection is its parent's, and the thread behind it is not there."""
+        if not self._pump.here:
+            raise ServiceError(
+                f"This session belongs to another process, from which this one (process {os.getpid()}) was forked. "
+                "Connect here anew; both can work side by side: session = kit.connect()."
+            )
+
+    @property
+    def _reader(self) -> Reader:
+        self._check_process()
+        return self._rows
+
     @property
     def _control(self) -> Control:
+        self._check_process()
         control = self._pump.control
         if control is None:
             raise ServiceError("This session is closed. Connect again: session = kit.connect().")
@@ -307,6 +390,8 @@ class Session:
             speed=self._speed,
             webhook_key=settings.webhook_key() if self.profile.signature else None,
             user_agent=settings.switch("KIT_USER_AGENT"),
+            reach=self.reach.as_reach(),
+            ngrok_token=self.reach.token,
         )
         token = opened["admin_token"]
         self._sandbox = Sandbox(opened["base_url"], token) if token else None
@@ -328,7 +413,7 @@ class Session:
         )
         task = Task(self, done["id"])
         if done["earlier"]:
-            say(_earlier(task))
+            say(earlier_wish(task.state))
             return task
         return self._answered(task)
 
@@ -340,7 +425,7 @@ class Session:
             state = self.state_of(task.id)
         if state.known_as:
             known = self.task(state.known_as)
-            say(_not_used(state, known.state))
+            say(not_used(state, known.state))
             return known
         answer = state.evidence.answer
         if state.status == "failed" and answer is not None and answer.outcome == "duplicate":
@@ -356,7 +441,7 @@ class Session:
         return task
 
     def _params_of(self, track: Track, call: str) -> dict[str, Any]:
-        if not isinstance(track, Track):
+        if not is_a(track, Track):
             raise InvalidInput("track", track, "one take of a finished song", f"session.{call}(song.tracks[0])")
         self._same_provider("track", track, track.task, f"{call}(song.tracks[0])")
         return {"task_id": track.task_id, "audio_id": track.audio_id}
@@ -368,24 +453,23 @@ class Session:
             raise InvalidInput(name, value, expected, f"kit.connect({song.provider!r}).{call}")
 
 
-def _earlier(task: Task) -> str:
-    """Return what to say where the same wish was made before."""
-    label, status = kind_named(task.kind).label, task.status
-    if status in ("failed", "abandoned"):
-        return f"This {label} was tried before (task {task.id}, {status}); nothing was sent. again=True tries again."
-    only = "The provider makes only one." if kind_named(task.kind).dedup else "again=True would buy another."
-    return f"This is the earlier {label} task {task.id} ({status}), and nothing was spent. {only}"
+def _options(key: settings.Secret | None, save: bool, speed: float | None, reach: Asked) -> tuple[object, ...]:
+    """Return what two sessions share exactly when they were asked for alike; plain values, which survive a reload."""
+    return (key.fingerprint() if key else None, save, speed, *reach.mark())
 
 
-def _not_used(wished: TaskState, known: TaskState) -> str:
-    """Return what to say where the provider already had what another wish asked for."""
-    label = kind_named(known.kind).label
-    differ = [k for k in {**wished.params, **known.params} if wished.params.get(k) != known.params.get(k)]
-    values = ", ".join(f"{k}={wished.params.get(k)!r} (it has {known.params.get(k)!r})" for k in differ)
-    unused = f" Not used: {values}. Choose another take, or a new song." if differ else ""
-    return f"The provider already has its one {label} of this: task {known.id}. Nothing was spent.{unused}"
-
-
-def _check_kind(kind: str, example: str) -> None:
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise InvalidInput("kind", kind, f"one of {', '.join(KINDS)}", example)
+def _number_of(delivery: object) -> int:
+    """Return the number of a delivery that is given as a number, a row, or a frame of one row."""
+    found = delivery
+    if getattr(found, "columns", None) is not None:  # a frame; it is not asked for by class, so that pandas stays away
+        found = found.iloc[0] if len(found) == 1 else None  # type: ignore[attr-defined,arg-type]
+    if hasattr(found, "index") and hasattr(found, "get"):
+        found = found.get("seq")
+    try:
+        seq = -1 if isinstance(found, bool) else operator.index(found)  # type: ignore[arg-type]
+    except TypeError:
+        seq = -1
+    if seq < 1:
+        expected = "one row of session.deliveries(), or its number, the column seq"
+        raise InvalidInput("delivery", delivery, expected, "session.replay(session.deliveries().iloc[-1])")
+    return seq

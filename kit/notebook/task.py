@@ -16,7 +16,7 @@ from kit.notebook.widgets.words import clock, size
 if TYPE_CHECKING:
     from kit.ledger.fold import FileState, TaskState
 
-__all__ = ["SavedFile", "Task", "Track", "Tracks", "check_flag"]
+__all__ = ["SavedFile", "Task", "Track", "Tracks", "check_flag", "is_a"]
 
 Until = Literal["saved", "succeeded"]
 LONGEST_TITLE = 80  # in one line; what was submitted elsewhere may have any title
@@ -31,6 +31,7 @@ class Hold(Protocol):
     def wait_for_change(self, timeout: float) -> bool: ...
     def ensure_followed(self) -> None: ...
     def command(self, id: str, verb: str) -> None: ...
+    def resubmit(self, id: str) -> Task: ...
     def path_of(self, file: FileState) -> Path: ...
     def show_files(self, task: Task, files: list[SavedFile]) -> Any: ...
 
@@ -176,6 +177,7 @@ class Task:
 
         Raises:
             TaskFailed: it ended in failure; the message says what the code means and what to do.
+            Unconfirmed: nobody can say what became of it; the message says what it may cost, and the ways on.
             NotSaved: it succeeded, but a file could not be saved.
             WaitTimeout: `timeout` seconds went by; the task goes on and can be collected later.
         """
@@ -222,6 +224,17 @@ class Task:
         self._hold.command(self.id, "forget")
         return self
 
+    def resubmit(self) -> Task:
+        """Buy what this task wanted again, and return the new task; this one is let go.
+
+        It is for a submission whose answer was lost (``unconfirmed``), that failed, or that was forgotten. It says what
+        it costs: a lost one may have been charged already. Asked twice, it returns the same new task.
+
+        Raises:
+            ServiceError: this one may still come to its end, or has come to a good one.
+        """
+        return self._hold.resubmit(self.id)
+
     def show(self, *, take: int | None = None) -> Any:
         """Return a widget that plays or shows the saved files; `take` picks one take of a song."""
         files = self.files
@@ -267,16 +280,15 @@ class _Waiting:
             self._task = Task(self._task._hold, state.known_as)  # the provider had it already: that row is waited for
             return self.over()
         if state.status == "unconfirmed" and not _may_settle(state):
-            self._card.show(state, {}, now=True)
-            raise Unconfirmed(
-                f"{state.kind} task {state.id}: {state.meaning or 'nobody can say what became of it'}. "
-                f"It is never sent again by itself. Next: {state.next_step or 'look at session.deliveries().'}"
-            )
+            self._card.show(state, {}, now=True, note=state.next_step)
+            raise unconfirmed(state)
         done = self._done(state)
-        self._card.show(state, progress, now=done, note=state.notes[-1] if state.notes and not done else None)
+        self._card.show(state, progress, now=done, note=_note(state) if not done else None)
         if not done:
             self._task._hold.ensure_followed()
         if not done and self._card.elapsed_s >= self._timeout:
+            if state.status == "unconfirmed" and state.origin == "here":
+                raise unconfirmed(state, waited_s=self._card.elapsed_s)
             self._card.show(state, progress, note="stopped waiting; the task goes on", now=True)
             raise WaitTimeout(
                 id=state.id,
@@ -307,6 +319,28 @@ def _may_settle(state: TaskState) -> bool:
     if state.origin == "elsewhere":
         return True
     return state.task_id is None and state.listening
+
+
+def _note(state: TaskState) -> str | None:
+    """Return the quiet line under a waiting card: what a person can do, else what was odd."""
+    if state.status == "unconfirmed" and state.next_step:
+        return f"Next: {state.next_step}"
+    return state.notes[-1] if state.notes else None
+
+
+def unconfirmed(state: TaskState, *, waited_s: float | None = None) -> Unconfirmed:
+    """Return the error that says what is not known of a task, what it may cost, and the ways on."""
+    waited = f" Nothing arrived in {waited_s:.0f} s of waiting." if waited_s is not None else ""
+    return Unconfirmed(
+        f"{state.kind} task {state.id}: {state.meaning or 'nobody can say what became of it'}.{waited} "
+        f"It is never sent again by itself. Next: {state.next_step or 'look at session.deliveries().'}"
+    )
+
+
+def is_a(value: object, kind: type) -> bool:
+    """Tell whether `value` is a `kind`, also one that was made before this module was loaded again."""
+    name = (kind.__module__, kind.__qualname__)
+    return isinstance(value, kind) or name in [(c.__module__, c.__qualname__) for c in type(value).__mro__]
 
 
 def check_flag(name: str, value: object, example: str) -> None:

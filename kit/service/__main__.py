@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import logging
-import os
+import subprocess
 import sys
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from kit.service.process import detach_and_run
-from kit.settings import idle_seconds, state_folder
+from kit.errors import KitError
+from kit.service.platforms import apart, keep_files_private
 
 
 def main() -> int:
@@ -25,12 +20,30 @@ def main() -> int:
     if options.launch:
         print(detach_and_run(options.area))
         return 0
-    return serve(options.area.resolve())
+    try:
+        return serve(options.area.resolve())
+    except KitError as reason:
+        print(reason, file=sys.stderr)  # the sentence alone: a kernel shows the end of this
+        return 1
+
+
+def detach_and_run(area: Path) -> int:
+    """Start the service proper in a session of its own and return its pid; runs inside the launcher."""
+    argv = [sys.executable, "-m", "kit.service", "--area", str(area)]
+    with (area / "logs" / "service.out").open("ab") as out:
+        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, close_fds=True, **apart()).pid
 
 
 def serve(area: Path) -> int:
     """Serve one area; return 0 also where another service already does."""
-    os.umask(0o077)  # ledger, archive and logs are their owner's alone
+    # The launcher needs nothing of this, and a kernel waits for it.
+    import asyncio
+
+    from filelock import FileLock, Timeout
+
+    from kit.settings import idle_seconds, state_folder
+
+    keep_files_private()  # ledger, archive and logs are their owner's alone
     state = state_folder(area)
     lock = FileLock(area / "service.lock")  # beside the ledger: whoever shares the folder shares the lock
     try:
@@ -55,6 +68,9 @@ def serve(area: Path) -> int:
 
 
 def _log_to(path: Path) -> None:
+    import logging
+    from logging.handlers import RotatingFileHandler
+
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = RotatingFileHandler(path, maxBytes=2_000_000, backupCount=2, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))

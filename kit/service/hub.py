@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
-from kit.ledger.facts import Fact
-from kit.ledger.fold import TaskState, advance
+from kit.errors import LedgerError
+from kit.ledger.facts import Delivery, Fact
+from kit.ledger.fold import TaskState, advance, fold
 from kit.ledger.store import Ledger, MintedUrl
 
-__all__ = ["Hub"]
+__all__ = ["Arrivals", "Hub"]
 
 Event = dict[str, Any]
+BATCH = 256  # deliveries that share one commit at most; more would make the first of them wait
+MOST_WAITING = 1024  # deliveries that may wait for the disk, and
+MOST_WAITING_BYTES = 32 * 1024 * 1024  # what their bodies may come to; whoever comes then is told to come again
+
+_Job = tuple[Delivery, asyncio.Future[int]]
+
+
+@dataclass
+class Arrivals:
+    """What a task's callback URL has brought so far, kept or on its way to the disk; `size` in bytes."""
+
+    count: int = 0
+    size: int = 0
 
 
 class Hub:
@@ -24,9 +40,13 @@ class Hub:
         self.ledger = ledger
         self.states: dict[str, TaskState] = {}
         self.on_change: Callable[[TaskState], None] = _nobody
+        self.arrivals: defaultdict[str, Arrivals] = defaultdict(Arrivals)
         self._listeners: set[_Listener] = set()
+        self._intake = _Intake(ledger)
         for seq, fact in ledger.facts():
             self._fold(seq, fact)
+            if isinstance(fact, Delivery):
+                self._count(fact, 1)
 
     @property
     def attached(self) -> int:
@@ -36,6 +56,19 @@ class Hub:
     async def store(self, *facts: Fact, urls: Sequence[MintedUrl] = ()) -> list[int]:
         """Make facts durable and return their numbers; the picture changes with `apply`."""
         return await asyncio.wrap_future(self.ledger.append(*facts, urls=urls))
+
+    async def deliver(self, fact: Delivery) -> int:
+        """Make a delivery durable and return its number; all that wait at the same time share one commit.
+
+        Raises:
+            LedgerError: it is not stored, and whoever sent it has to send it again.
+        """
+        self._count(fact, 1)
+        try:
+            return await self._intake.take(fact)
+        except LedgerError:
+            self._count(fact, -1)
+            raise
 
     def apply(self, seqs: Sequence[int], facts: Sequence[Fact]) -> None:
         """Fold durable facts into the picture and tell the listeners."""
@@ -49,6 +82,14 @@ class Hub:
     async def record(self, *facts: Fact, urls: Sequence[MintedUrl] = ()) -> None:
         """Store facts, then apply them."""
         self.apply(await self.store(*facts, urls=urls), facts)
+
+    def refold(self, task: str, facts: Sequence[tuple[int, Fact]]) -> None:
+        """Put together anew what all the facts of a task amount to, and tell the listeners."""
+        state = fold(facts)
+        if state is not None:
+            self.states[task] = state
+            self.tell({"task": task, "status": state.status, "seq": state.last_seq})
+            self.on_change(state)
 
     def tell(self, event: Event) -> None:
         """Hand an event to every attached kernel."""
@@ -84,6 +125,75 @@ class Hub:
 
     def _fold(self, seq: int, fact: Fact) -> None:
         self.states[fact.task] = advance(self.states.get(fact.task), seq, fact)
+
+    def _count(self, fact: Delivery, sign: int) -> None:
+        arrivals = self.arrivals[fact.task]
+        arrivals.count += sign
+        arrivals.size += sign * len(fact.body)
+
+
+class _Intake:
+    """Deliveries on their way to the disk: one commit is under way, and all that wait meanwhile go with the next.
+
+    A sync takes as long for one as for many, and so does waking the loop from the ledger's thread.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._waiting: deque[_Job] = deque()
+        self._size = 0  # bytes of all bodies that are not on the disk yet
+        self._busy = False
+
+    def take(self, fact: Delivery) -> asyncio.Future[int]:
+        """Queue `fact`; the future has its number once it is on the disk."""
+        if len(self._waiting) >= MOST_WAITING or self._size >= MOST_WAITING_BYTES:
+            raise LedgerError("The disk does not keep up: too many deliveries wait for it. Send this one again.")
+        loop = asyncio.get_running_loop()
+        stored: asyncio.Future[int] = loop.create_future()
+        self._waiting.append((fact, stored))
+        self._size += len(fact.body)
+        if not self._busy:
+            self._busy = True
+            loop.call_soon(self._commit, loop)  # not at once: what arrived in the same turn of the loop comes along
+        return stored
+
+    def _commit(self, loop: asyncio.AbstractEventLoop) -> None:
+        batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+        try:
+            done = self._ledger.append(*(fact for fact, _ in batch))
+        except Exception as reason:  # whatever it was: those who wait must hear of it
+            self._committed(loop, batch, reason, [])
+            return
+
+        def tell(done: Future[list[int]]) -> None:
+            reason = done.exception()
+            seqs = [] if reason else done.result()
+            with suppress(RuntimeError):  # the loop has ended, and with it everybody who waited
+                loop.call_soon_threadsafe(self._committed, loop, batch, reason, seqs)
+
+        done.add_done_callback(tell)
+
+    def _committed(
+        self, loop: asyncio.AbstractEventLoop, batch: list[_Job], reason: BaseException | None, seqs: list[int]
+    ) -> None:
+        if self._waiting:
+            loop.call_soon(self._commit, loop)
+        self._busy = bool(self._waiting)
+        self._size -= sum(len(fact.body) for fact, _ in batch)
+        for place, (_, stored) in enumerate(batch):
+            if stored.cancelled():
+                continue
+            if reason is None:
+                stored.set_result(seqs[place])
+            else:
+                stored.set_exception(_not_stored(reason))
+
+
+def _not_stored(reason: BaseException) -> LedgerError:
+    """Return an error of each waiter's own, for a raised error gathers the traceback of whoever raises it."""
+    error = LedgerError(str(reason))
+    error.__cause__ = reason
+    return error
 
 
 class _Listener:

@@ -7,20 +7,22 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from kit.errors import ServiceError
 from kit.service.control_client import Control
+from kit.service.platforms import apart, identity
 from kit.service.record import ServiceRecord, kit_version
-from kit.settings import state_folder
+from kit.settings import service_environment, state_folder
 
-__all__ = ["attach", "await_end", "detach_and_run", "launch", "log_tail", "running"]
+__all__ = ["attach", "await_end", "launch", "log_tail", "running"]
 
 _log = logging.getLogger(__name__)
 START_TIMEOUT_S = 30.0
-LOSER_WAITS_S = 5.0
+LAUNCH_TIMEOUT_S = 30.0
+LOSER_WAITS_S = 10.0
+SUSPENDED_WAITS_S = 2.0  # a service that is stopped may be about to go on
 END_TIMEOUT_S = 60.0  # the answer to a submission on its way is waited for, so that its id is not lost
 
 
@@ -34,45 +36,58 @@ def attach(area: Path, *, timeout: float = START_TIMEOUT_S) -> Control:
     """Return a control client of the one service of `area`, starting it where none runs.
 
     Raises:
-        ServiceError: it did not answer in time (with its last log lines), or a kernel on another
+        ServiceError: it did not answer in time (with its last log lines), it is suspended, or a kernel on another
             version of the kit is still attached to it.
     """
     record = running(area)
     if record is not None and record.version != kit_version():
+        _refuse_suspended(record, area)
         _replace_other_version(record, area)
     deadline, launched = time.monotonic() + timeout, None
     while time.monotonic() < deadline:
         record = running(area)
         if record is not None:
+            _refuse_suspended(record, area)
             if (control := _answering(record)) is not None:
                 return control
         elif launched is None:
             launched = launch(area)  # also where the service that was there has ended since
-        elif not psutil.pid_exists(launched):
+        elif identity(launched) is None:
             # It ended over an error, or because another kernel's service was first and is about to answer.
             deadline = min(deadline, time.monotonic() + LOSER_WAITS_S)
-        time.sleep(0.05)
+        time.sleep(0.05 if launched is None else 0.02)
     raise ServiceError(_silence(area, record))
 
 
 def launch(area: Path) -> int:
-    """Start the service through a launcher that exits at once, so that it is nobody's child; return its pid."""
-    logs = area / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
+    """Start the service through a launcher that exits at once, so that it is nobody's child; return its pid.
+
+    The service works in `area`, so that it needs no folder of the notebook's, and knows the settings that are no
+    secret; keys reach it by its control port. Raises `ServiceError` where nothing can be started there.
+    """
     argv = [sys.executable, "-m", "kit.service", "--launch", "--area", str(area)]
-    done = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False, **_apart()
-    )
-    if done.returncode != 0:
-        raise ServiceError(f"The background service could not be launched: {done.stderr.strip()[-500:]}")
-    return int(done.stdout)
-
-
-def detach_and_run(area: Path) -> int:
-    """Start the service proper in a session of its own and return its pid; runs inside the launcher."""
-    argv = [sys.executable, "-m", "kit.service", "--area", str(area)]
-    with (area / "logs" / "service.out").open("ab") as out:
-        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, close_fds=True, **_apart()).pid
+    nothing, waits = subprocess.DEVNULL, LAUNCH_TIMEOUT_S
+    try:
+        (area / "logs").mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            argv,
+            stdin=nothing,
+            capture_output=True,
+            text=True,
+            timeout=waits,
+            check=False,
+            cwd=area,
+            env=service_environment(),
+            **apart(),
+        )
+        return int(done.stdout)
+    except (OSError, subprocess.TimeoutExpired) as reason:
+        raise ServiceError(
+            f"The background service for {str(area)!r} could not be launched ({reason}). Check that the folder can be "
+            "written, then connect again, or name another: kit.connect(data='~/callboard-2')."
+        ) from reason
+    except ValueError as reason:
+        raise ServiceError(f"The background service could not be launched: {done.stderr.strip()[-500:]}") from reason
 
 
 def log_tail(area: Path, lines: int = 8) -> str:
@@ -84,13 +99,6 @@ def log_tail(area: Path, lines: int = 8) -> str:
         except OSError:
             continue
     return "\n".join(texts[-lines:]) or "(no log lines)"
-
-
-def _apart() -> dict[str, Any]:
-    """Return the Popen arguments that keep a kernel's interrupt and end away from the new process."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
-    return {"start_new_session": True}
 
 
 def _replace_other_version(record: ServiceRecord, area: Path) -> None:
@@ -116,6 +124,26 @@ def await_end(record: ServiceRecord, timeout: float = END_TIMEOUT_S) -> None:
         if time.monotonic() > deadline:
             raise ServiceError(f"The service with pid {record.pid} does not end. End it by hand and connect again.")
         time.sleep(0.05)
+
+
+def _refuse_suspended(record: ServiceRecord, area: Path) -> None:
+    """Raise `ServiceError` where the service exists and does not run, for then no command would be answered."""
+    deadline = time.monotonic() + SUSPENDED_WAITS_S
+    while _suspended(record.pid):
+        if time.monotonic() > deadline:
+            raise ServiceError(
+                f"The background service for {str(area)!r} is suspended (process {record.pid}), so it answers nothing. "
+                f"Let it go on (kill -CONT {record.pid}) and connect again; or end it (kill -KILL {record.pid}): what "
+                "it accepted is in the ledger, and the next connect starts another."
+            )
+        time.sleep(0.05)
+
+
+def _suspended(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP))
+    except psutil.Error:
+        return False
 
 
 def _answering(record: ServiceRecord) -> Control | None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from kit.errors import ServiceError
 from kit.provider.client import DEFAULT_USER_AGENT, ProviderClient
 from kit.provider.profiles import Profile, profile_named
+from kit.service.children import Children
 from kit.service.programs import Program
 from kit.service.record import write_private
+from kit.service.ways import Reach, Way, Ways
 from kit.settings import Secret
 
 __all__ = ["OpenProvider", "Providers", "Terms"]
@@ -30,6 +33,7 @@ class Terms:
     webhook_key: Secret | None = None
     speed: float | None = None
     user_agent: str | None = None
+    reach: Reach | None = None
 
 
 @dataclass
@@ -37,13 +41,18 @@ class OpenProvider:
     """A provider that can be asked: who it is, where, with which key, and how fast its time runs."""
 
     profile: Profile
-    base_url: str
     key: Secret
     webhook_key: Secret | None
     client: ProviderClient
     program: Program | None
     speed: float
+    way: Way
     user_agent: str = DEFAULT_USER_AGENT
+
+    @property
+    def base_url(self) -> str:
+        """The API's address; a local program's may change when it has to start again on another port."""
+        return self.client.base_url
 
     @property
     def poll_s(self) -> float:
@@ -55,20 +64,32 @@ class OpenProvider:
         return {
             "base_url": self.base_url,
             "admin_token": self.program.admin_token if self.program else None,
+            "way": self.way.describe(),
         }
 
 
 class Providers:
     """The providers of one service, by profile name."""
 
-    def __init__(self, area: Path, state: Path) -> None:
+    def __init__(self, area: Path, state: Path, ways: Ways, children: Children) -> None:
         self._area, self._kept = area, state / "ports.json"
+        self._ways, self._children = ways, children
         self._open: dict[str, OpenProvider] = {}
         self._opening = asyncio.Lock()  # two kernels may connect at the same moment, and a program starts once
 
     def get(self, name: str) -> OpenProvider | None:
         """Return the open provider called `name`."""
         return self._open.get(name)
+
+    def all(self) -> list[OpenProvider]:
+        """Return every open provider."""
+        return list(self._open.values())
+
+    def callback_base(self, name: str) -> str:
+        """Return the address under which callbacks of `name` get here, also where that provider is not open."""
+        own = [self._open[name].way] if name in self._open else []
+        public = [p.way for p in self._open.values() if p.way.driver in ("ngrok", "url")]
+        return next((way.url for way in (*own, *public) if way.url), None) or self._ways.direct_url
 
     def may_fetch(self, name: str, url: str) -> bool:
         """Tell whether a provider's file may be fetched from `url`: https, its listed origins, its local program."""
@@ -90,13 +111,14 @@ class Providers:
         profile = profile_named(name)
         async with self._opening:
             current = self._open.get(name)
-            if current is not None and self._suits(current, terms, in_use=in_use):
-                return current
-            if current is not None:
-                del self._open[name]  # first, so that nothing is sent through it where its successor does not start
-                await self._close(current)
-            self._open[name] = await self._start(profile, terms)
-            return self._open[name]
+            if current is None or not self._suits(current, terms, in_use=in_use):
+                if current is not None:
+                    del self._open[name]  # first, so that nothing is sent through it where its successor does not start
+                    await self._close(current)
+                current = self._open[name] = await self._start(profile, terms, current)
+            if terms.reach is not None:
+                current.way = await self._ways.open(terms.reach)
+            return current
 
     def user_agent(self, name: str) -> str:
         """Return how requests for a provider's files name themselves."""
@@ -121,9 +143,10 @@ class Providers:
         same = terms.speed in (None, current.speed) and terms.user_agent in (None, current.user_agent)
         return current.key == key and kept and same
 
-    async def _start(self, profile: Profile, terms: Terms) -> OpenProvider:
+    async def _start(self, profile: Profile, terms: Terms, before: OpenProvider | None) -> OpenProvider:
         program, speed = None, 1.0
         base_url, key, webhook_key = profile.base_url or "", terms.key or LOCAL_KEY, terms.webhook_key
+        way = before.way if before else await self._ways.open(_usual(profile))
         if profile.program is not None:
             speed = terms.speed or DEFAULT_SPEED
             webhook_key = LOCAL_WEBHOOK_KEY if profile.signature else None
@@ -131,7 +154,9 @@ class Providers:
             base_url = program.base_url
         agent = terms.user_agent or DEFAULT_USER_AGENT
         client = ProviderClient(profile.dialect, base_url, key, user_agent=agent)
-        return OpenProvider(profile, base_url, key, webhook_key, client, program, speed, agent)
+        if program is not None:
+            program.on_move = partial(setattr, client, "base_url")
+        return OpenProvider(profile, key, webhook_key, client, program, speed, way, agent)
 
     async def _run(self, profile: Profile, speed: float) -> Program:
         assert profile.program is not None
@@ -139,7 +164,7 @@ class Providers:
         folder = self._area / f"provider-{profile.name}"
         token = self._kept.with_name(f"{profile.name}.token")
         port = ports.get(profile.name, 0)
-        program = Program(profile.program, folder, token_file=token, port=port, speed=speed)
+        program = Program(profile.program, folder, token_file=token, port=port, speed=speed, children=self._children)
         await program.start()
         write_private(self._kept, ports | {profile.name: program.port})
         return program
@@ -154,3 +179,8 @@ class Providers:
             return {str(k): int(v) for k, v in json.loads(self._kept.read_text(encoding="utf-8")).items()}
         except (OSError, ValueError, AttributeError):
             return {}
+
+
+def _usual(profile: Profile) -> Reach:
+    """Return how callbacks get here where nobody said it: directly from this machine, else not at all."""
+    return Reach(driver="direct" if profile.reach == "direct" else "none")

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-import psutil
+from kit.service.platforms import identity, own_identity
 
 __all__ = ["ServiceRecord", "kit_version", "write_private"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceRecord:
-    """What a kernel needs to find and trust the service of one area; kept at 0600 in the state folder."""
+    """What a kernel needs to find and trust the service of one area; kept at 0600 in the state folder.
+
+    `identity` tells the process from another that got its pid; a service that makes its record need not give it.
+    """
 
     pid: int
-    create_time: float
     version: str
     area: str
     control_port: int
     control_token: str
     media_token: str
     public_port: int
+    identity: str = field(default_factory=own_identity)
 
     def __repr__(self) -> str:
         return f"ServiceRecord(pid={self.pid}, area={self.area!r})"
@@ -38,21 +41,16 @@ class ServiceRecord:
         """Return the record, or None where there is none or it cannot be read."""
         try:
             record = cls(**json.loads((state / "service.json").read_text(encoding="utf-8")))
-            numbers = (record.pid, record.create_time, record.control_port, record.public_port)
-            texts = (record.version, record.area, record.control_token, record.media_token)
-        except (OSError, ValueError, TypeError):
+            numbers = (record.pid, record.control_port, record.public_port)
+            texts = (record.version, record.area, record.control_token, record.media_token, record.identity)
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
-        sound = all(isinstance(n, (int, float)) for n in numbers) and all(isinstance(t, str) for t in texts)
+        sound = all(type(n) is int for n in numbers) and all(isinstance(t, str) for t in texts)
         return record if sound and record.pid > 0 else None
 
     def alive(self) -> bool:
-        """Tell whether the process that wrote this record still runs (pid and create time agree)."""
-        try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.create_time) < 2
-            return bool(same and process.status() != psutil.STATUS_ZOMBIE)
-        except psutil.Error:
-            return False
+        """Tell whether the process that wrote this record still runs (pid and identity agree)."""
+        return identity(self.pid) == self.identity
 
 
 def kit_version() -> str:
@@ -63,11 +61,12 @@ def kit_version() -> str:
         return "0+source"
 
 
-def write_private(path: Path, values: object) -> None:
-    """Write JSON to `path` atomically with mode 0600."""
+def write_private(path: Path, values: object, *, sync: bool = True) -> None:
+    """Write JSON to `path` atomically with mode 0600; without `sync` it need not survive a power failure."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         json.dump(values, file)
-        file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
     part.replace(path)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from kit.errors import LedgerError, ServiceError
-from kit.ledger.facts import Answer, Departure, Intent, new_id, request_key
+from kit.ledger.facts import Abandonment, Answer, Departure, Intent, new_id, request_key
 from kit.ledger.fold import TaskState
 from kit.ledger.store import MintedUrl
 from kit.provider.kinds import kind_named
@@ -20,6 +19,7 @@ from kit.provider.wire import SubmitAnswer, check_params
 from kit.service.callbacks import PREFIX, secret_hash
 from kit.service.hub import Hub
 from kit.service.providers import OpenProvider, Providers
+from kit.service.ways import Ways
 
 __all__ = ["Submitter", "Wish"]
 
@@ -42,16 +42,18 @@ class Wish:
     save: bool = True
     title: str | None = None
     task_id: str | None = None  # adopt this task of the provider instead of buying one
+    instead_of: str | None = None  # our id of the row that a person gave up on
 
 
 class Submitter:
     """Turns wishes into tasks, each sent at most once."""
 
-    def __init__(self, hub: Hub, providers: Providers, *, public_port: Callable[[], int]) -> None:
-        self._hub, self._providers, self._public_port = hub, providers, public_port
+    def __init__(self, hub: Hub, providers: Providers, ways: Ways) -> None:
+        self._hub, self._providers, self._ways = hub, providers, ways
         self._sending: set[asyncio.Task[None]] = set()
         self._promised: dict[str, asyncio.Future[str]] = {}  # request keys whose intent is on its way to the disk
         self._closed = False
+        self._again = asyncio.Lock()
 
     async def take(self, wish: Wish) -> tuple[str, bool]:
         """Return (our id, whether an earlier task answers the wish); the intent is durable on return."""
@@ -69,7 +71,35 @@ class Submitter:
         intent = self._intent(Wish(provider=provider, kind=kind, params={}), profile, {}, "", origin="elsewhere")
         secret, url = self._new_url(intent, profile, listen_only=True)
         await self._hub.record(intent, urls=[url])
-        return intent.task, f"{self._public_base()}{PREFIX}{secret}"
+        return intent.task, f"{self._providers.callback_base(provider)}{PREFIX}{secret}"
+
+    async def resubmit(self, id: str) -> str:
+        """Buy what `id` wanted again and return our id of the new task; the same one however often it is asked.
+
+        Raises:
+            ServiceError: the task may still come to its end, or has come to a good one.
+        """
+        async with self._again:  # two clicks are one purchase
+            state = self._hub.states[id]
+            if earlier := next((s for s in self._hub.states.values() if s.instead_of == id), None):
+                return earlier.id
+            if state.origin != "here" or state.status not in ("unconfirmed", "failed", "abandoned"):
+                raise ServiceError(_not_again(state))
+            wish = Wish(
+                provider=state.provider,
+                kind=state.kind,
+                params=state.params,
+                again=True,
+                save=state.save,
+                title=state.title,
+                instead_of=id,
+            )
+            new, _ = await self.take(wish)
+            if state.status == "unconfirmed":
+                await self._hub.record(
+                    Abandonment(task=id, at=datetime.now(UTC), reason=f"a person submitted it again as {new}")
+                )
+            return new
 
     async def recover(self) -> None:
         """Mark as unknown what had left when the service ended; it is never sent again by itself."""
@@ -118,10 +148,12 @@ class Submitter:
         if intent.origin == "adopted":
             await self._hub.record(intent)
             return
-        callback_url, urls = NOWHERE, []
-        if provider.profile.reach != "none":
+        await self._ways.prove(provider.way)  # before anything is recorded: where it fails nothing was wanted
+        callback_url, urls, base = NOWHERE, [], provider.way.url
+        if base is not None:
             secret, url = self._new_url(intent, provider.profile, listen_only=False)
-            callback_url, urls = f"{self._public_base()}{PREFIX}{secret}", [url]
+            callback_url, urls = f"{base}{PREFIX}{secret}", [url]
+            self._ways.used(provider.way)
         await self._hub.record(
             intent, Departure(task=intent.task, at=datetime.now(UTC), listening=bool(urls)), urls=urls
         )
@@ -181,6 +213,7 @@ class Submitter:
             origin=origin,
             task_id=wish.task_id,
             save=wish.save,
+            instead_of=wish.instead_of,
         )
 
     def _new_url(self, intent: Intent, profile: Profile, *, listen_only: bool) -> tuple[str, MintedUrl]:
@@ -197,9 +230,6 @@ class Submitter:
         )
         return secret, url
 
-    def _public_base(self) -> str:
-        return f"http://127.0.0.1:{self._public_port()}"
-
 
 def _answer_fact(id: str, answer: SubmitAnswer, known_as: str | None) -> Answer:
     return Answer(
@@ -212,4 +242,15 @@ def _answer_fact(id: str, answer: SubmitAnswer, known_as: str | None) -> Answer:
         http_status=answer.http_status,
         body=answer.body,
         known_as=known_as,
+    )
+
+
+def _not_again(state: TaskState) -> str:
+    """Return why a task cannot be submitted again in its own stead."""
+    if state.origin != "here":
+        return f"Task {state.id} was not submitted here, so it cannot be submitted again; task.forget() lets it go."
+    wish = kind_named(state.kind).example
+    return (
+        f"Task {state.id} is {state.status}, so nothing was submitted again. To buy another one: "
+        f"{wish[:-1]}, again=True)."
     )

@@ -8,18 +8,22 @@ import logging
 import sys
 from pathlib import Path
 
+from kit.service.children import Children
 from kit.service.examination import Verdict
+from kit.service.platforms import apart
 
 __all__ = ["Verifier"]
 
 _log = logging.getLogger(__name__)
 TIMEOUT_S = 120.0
+_COMMAND = (sys.executable, "-m", "kit.service.examination")
 
 
 class Verifier:
     """Asks a worker process about one file after the other; a decoder's crash costs one file's verdict."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, children: Children) -> None:
+        self._children = children
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
 
@@ -51,13 +55,18 @@ class Verifier:
 
     async def _worker(self) -> asyncio.subprocess.Process:
         if self._process is None or self._process.returncode is not None:
+            await self._end()  # strikes out the one that died
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "kit.service.examination", stdin=-1, stdout=-1, stderr=asyncio.subprocess.DEVNULL
+                *_COMMAND, stdin=-1, stdout=-1, stderr=asyncio.subprocess.DEVNULL, **apart()
             )
+            self._children.adopt(self._process.pid, "the examiner of files")
         return self._process
 
     async def _end(self) -> None:
-        if self._process is not None and self._process.returncode is None:
+        if self._process is None:
+            return
+        if self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
+        self._children.release(self._process.pid)
         self._process = None

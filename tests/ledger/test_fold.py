@@ -47,7 +47,8 @@ def state_of(*facts: Fact) -> TaskState:
         ((*SENT, Abandonment(task="t1", at=at(99), reason="forgotten")), "abandoned"),
         ((*SENT, details(), Abandonment(task="t1", at=at(99), reason="forgotten")), "succeeded"),
         ((intent(), departure(), answer("unknown"), departure(9)), "submitting"),
-        ((intent(), departure(), answer("unknown"), delivery()), "pending"),
+        ((intent(), departure(), answer("unknown"), delivery()), "unconfirmed"),
+        ((intent(), departure(), answer("unknown"), delivery(), details("PENDING", None)), "pending"),
         ((intent(), departure(), answer("unknown"), delivery(id=None)), "unconfirmed"),
     ],
 )
@@ -99,12 +100,14 @@ def test_a_failure_carries_the_codes_meaning() -> None:
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_callback_says_why_where_details_only_say_that(order: int) -> None:
-    """Details without a code take the code of a callback that agrees, whichever came first."""
-    facts = [delivery(451, None), details("GENERATE_MP4_FAILED", None)][::order]
+@pytest.mark.parametrize("signature", ["none", "valid"])
+def test_a_callback_does_not_say_why_where_details_only_say_that(order: int, signature: Any) -> None:
+    """No signature covers a body, so its code is a note: a forged one claims no refund and no cause (promise P19)."""
+    facts = [delivery(531, None, signature=signature), details("GENERATE_MP4_FAILED", None)][::order]
     state = state_of(*SENT, *facts)
 
-    assert ("failed", 451, "message 451") == (state.status, state.code, state.message)
+    assert ("failed", None, None, None) == (state.status, state.code, state.message, state.refunded)
+    assert "a delivery gave the code 531: message 531" in state.notes
 
 
 def test_a_callbacks_other_code_is_kept_as_a_note() -> None:
@@ -239,6 +242,49 @@ def test_details_confirm_a_task_elsewhere() -> None:
     state = state_of(intent(origin="elsewhere"), delivery(200, OTHER), details())
 
     assert ("succeeded", [LINK]) == (state.status, [file.url for file in state.files])
+
+
+def test_details_take_the_place_of_what_a_person_vouched_for() -> None:
+    """Once somebody who can know has answered, not one link of the unproven delivery is left."""
+    heard = (intent("cover_image", origin="elsewhere"), _covers(OTHER, OTHER + "2"), Confirmation(task="t1", at=at(70)))
+    data = {"taskId": "v1", "successFlag": 1, "response": {"images": [LINK]}}
+    said = Details(task="t1", at=at(80), http_status=200, body=json.dumps({"code": 200, "data": data}), cause="poll")
+
+    assert [OTHER, OTHER + "2"] == [file.url for file in state_of(*heard).files]
+    assert [LINK] == [file.url for file in state_of(*heard, said).files]
+
+
+def _covers(*links: str) -> Delivery:
+    body = {"code": 200, "msg": "success", "data": {"taskId": "v1", "images": links}}
+    return Delivery(task="t1", at=at(60), body=json.dumps(body).encode())
+
+
+def test_ids_that_deliveries_made_up_have_turns_and_none_pushes_the_true_one_out() -> None:
+    """A lost submission is asked about under each id it was told of, those least often not shown first (promise P9)."""
+    lost: list[Fact] = [intent(), departure(), answer("unknown")]
+    lost += [delivery(id=f"made up {n}", second=n) for n in range(3, 40)] + [delivery(second=50)]
+    nothing, asked = '{"code":200,"data":null}', []
+    while (state := state_of(*lost)).ask_id != "v1" or asked.count("v1") < 2:
+        assert ("unconfirmed", None) == (state.status, state.task_id)
+        asked.append(state.ask_id)
+        lost.append(Details(task="t1", at=at(60), http_status=200, body=nothing, cause="poll", asked_id=state.ask_id))
+        assert len(asked) < 100
+    found = state_of(*lost, details())
+
+    assert ("v1", 38 * 2) == (asked[0], len(asked))
+    assert ("succeeded", "v1", "v1") == (found.status, found.task_id, found.ask_id)
+    assert 4 >= len([note for note in found.notes if "another task" in note or "more task ids" in note])
+
+
+def test_before_the_submit_answer_an_id_counts_only_where_details_repeat_our_url() -> None:
+    """A delivery that is faster than the answer binds its id by our own callback URL alone (promise P9)."""
+    early = (intent(), departure(), delivery())
+    said = Details(**{**vars(details()), "asked_id": "v1"})
+
+    assert "submitting" == state_of(*early, said).status
+    assert "succeeded" == state_of(*early, Details(**{**vars(said), "echo": "ours"})).status
+    late = state_of(*early, said, answer(task_id="v2"))
+    assert ("pending", "v2", ()) == (late.status, late.task_id, late.files)
 
 
 def test_a_confirmation_of_nothing_changes_nothing() -> None:

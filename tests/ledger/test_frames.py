@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from kit.ledger import frames
+from kit.ledger.effects import EFFECTS
 from kit.ledger.facts import Delivery, Details
 from kit.ledger.reader import Reader
 from kit.ledger.store import Ledger
@@ -22,7 +24,7 @@ PROMISED = {
     "tracks": "id task_id audio_id title tags duration_s model audio_url stream_url image_url",
     "files": "id task_id kind role index status path bytes sha256 media_type verified duration_s width height "
     "sample_rate url expires_at saved_at",
-    "deliveries": "received_at id task_id kind stage code message signature duplicate body",
+    "deliveries": "received_at id task_id kind stage code message signature duplicate body state seq meaning effect",
     "lineage": "id task_id audio_id index title duration_s audio_status audio_path",
 }
 _INT = ["code", "deliveries", "index", "bytes", "width", "height", "sample_rate", "seq"]
@@ -137,6 +139,36 @@ def test_deliveries_shows_each_arrival_and_marks_repetitions(reader: Reader) -> 
     assert ["v1", "v1"] == list(table["task_id"])
     assert [200, 200] == list(table["code"])
     assert LINK == json.loads(table["body"][0])["data"]["video_url"]
+
+
+def test_deliveries_says_what_each_arrival_meant(reader: Reader) -> None:
+    """The code is put in words, and the effect tells the news from its repetition; each word is documented."""
+    table = frames.deliveries(reader)
+
+    assert ["agrees with details", "repeat"] == list(table["effect"])
+    assert {"success: music video generation completed"} == set(table["meaning"])
+    assert [] == [word for word in EFFECTS if word not in (frames.deliveries.__doc__ or "")]
+
+
+def test_what_cannot_be_read_says_why(ledger: Ledger) -> None:
+    """The meaning of a body that is no callback is the reason."""
+    ledger.append(Delivery(task="t2", at=at(200), body=b"<html>")).result()
+    last = frames.deliveries(Reader(ledger.path)).iloc[-1]
+
+    assert ("unreadable", "the body is no JSON object") == (last["effect"], last["meaning"].split("; ")[-1])
+
+
+def test_ten_thousand_deliveries_are_a_table_in_seconds(ledger: Ledger) -> None:
+    """The table grows with the number of deliveries and not with its square."""
+    many = [delivery(url=f"{LINK}?{n}", task="t2", second=100 + n / 100) for n in range(10_000)]
+    ledger.append(*many).result()
+    reader = Reader(ledger.path)
+    reader.states()
+    began = time.monotonic()
+    table = frames.deliveries(reader)
+
+    assert (10_002, 10_000) == (len(table), int((table["effect"] == "agrees with details").sum()) - 1)
+    assert time.monotonic() - began < 20
 
 
 def test_any_body_is_a_row(ledger: Ledger) -> None:

@@ -52,6 +52,15 @@ CONNECTING = [
     refused("kit.connect(data=5)", "data=5", "path of a folder", 'kit.connect(data="~/callboard")'),
     refused("kit.connect(data='')", "data=''", "path of a folder", 'kit.connect(data="~/callboard")'),
     refused("kit.connect(data='a\\0b')", r"data='a\x00b'", "path of a folder", 'kit.connect(data="~/callboard")'),
+    *[
+        refused(f"kit.connect(tunnel={value})", f"tunnel={value}", 'either "ngrok" or "none"',
+                """kit.connect('sandbox', tunnel="ngrok")""")
+        for value in ("'Ngrok'", "True", "''", "['ngrok']")
+    ],
+    refused("kit.connect(tunnel='none', public_url='https://a.example')", "tunnel='none'", "no tunnel beside",
+            "public_url="),
+    refused("kit.connect(public_url='http://a.example')", "public_url='http://a.example'", "begins with https://",
+            "public_url="),
     row("kit.connect(data=a_file)", kit.SettingsError, "a_file", "cannot be made", "kit.connect(data='~/callboard')"),
     row("kit.connect(data=taken)", kit.SettingsError, "taken", "cannot be written", "kit.connect(data='~/callboard')"),
 ]  # fmt: skip
@@ -94,6 +103,13 @@ GENERATING = [
             "persona_model='style_persona'", "persona=", MUSIC, CUSTOM=CUSTOM),
     refused("session.generate_music(**CUSTOM, persona='p', persona_model='style_persona')",
             "persona_model='style_persona'", "V5 or V5_5", MUSIC, CUSTOM=CUSTOM),
+    refused("session.generate_music(prompt='rain')", "prompt='rain'", "description or lyrics, as prompt is", MUSIC),
+    refused("session.generate_music(titel='x', style='y')", "titel='x'", "title comes closest", MUSIC),
+    refused("session.generate_music('rain', customMode=True)", "customMode=True", "no customMode: a", MUSIC),
+    refused("session.generate_music('rain', negativeTags='x')", "negativeTags='x'", "negative_tags, as", MUSIC),
+    refused("session.generate_music('rain', xyzzy=1)", "xyzzy=1", "description, style, title", MUSIC),
+    refused("session.generate_music('rain', api_key=CANARY)", "api_key=Secret('…')", "this call has", MUSIC,
+            CANARY=CANARY),
     refused("session.generate_music('rain', again='no')", "again='no'", "True or False", f"{MUSIC}", "again=True)"),
     refused("session.generate_music('rain', save=1)", "save=1", "True or False", MUSIC, "save=False)"),
 ]  # fmt: skip
@@ -111,6 +127,15 @@ ON_A_SONG = [
         for name in ("author", "domain_name")
         for value, shown, told in (("'x' * 51", "'xxx", "at most 50 characters, and this has 51"), ("5", "5", "text"))
     ],
+    refused("session.create_video(song.tracks[0], domainName='a.org')", "domainName='a.org'", "domain_name, as",
+            TAKE.format("create_video")),
+    refused("session.create_video(song.tracks[0], callBackUrl='x')", "callBackUrl='x'", "a secret address of its own",
+            TAKE.format("create_video")),
+    refused("session.create_video(song.tracks[0], taskId='x')", "taskId='x'", "the first argument",
+            TAKE.format("create_video")),
+    refused("session.create_cover_images(song, agian=True)", "agian=True", "again comes closest", "cover_images(song)"),
+    refused("session.convert_wav(song.tracks[0], author='Ada')", "author='Ada'", "track, again, save",
+            TAKE.format("convert_wav")),
     refused("session.create_video(song.tracks[0], again='no')", "again='no'", "True or False", "again=True)"),
     refused("kie.create_video(song.tracks[0])", "track=<Track 1", "sandbox-kie", "create_video("),
     refused("kie.convert_wav(song.tracks[0])", "track=<Track 1", "sandbox-kie", "kit.connect('sandbox').convert_wav("),
@@ -162,6 +187,14 @@ ON_A_TASK = [
                 "session.callback_url(")
         for value in ("'cover'", "None", "['video']")
     ],
+    *[
+        refused(f"session.replay({value})", "delivery=", "one row of session.deliveries()", "deliveries().iloc[-1])")
+        for value in ("None", "'1'", "0", "-3", "True", "1.5", "session.deliveries().head(0)",
+                      "session.tasks().iloc[0]", "session.deliveries().iloc[:2]", "[1]", "{'seq': 1}")
+    ],
+    row("session.replay(999_999_999)", kit.ServiceError, "999999999"),
+    row("song.resubmit()", kit.ServiceError, "succeeded", "nothing was submitted again", "again=True)"),
+    row("unfinished.resubmit()", kit.ServiceError, "pending", "nothing was submitted again", "again=True)"),
     refused("session.callback_url('video', provider='spotify')", "provider='spotify'", "sunoapi, kie",
             'session.callback_url("video", provider="kie")'),
 ]  # fmt: skip

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
-from kit.errors import ServiceError
+from kit.errors import ServiceError, TunnelError
 from kit.ledger.facts import Departure, Intent
 from kit.ledger.store import Ledger
 from kit.provider.profiles import profile_named
 from kit.provider.wire import SubmitAnswer
+from kit.service.callbacks import secret_hash
 from kit.service.hub import Hub
 from kit.service.submitter import NOWHERE, Submitter, Wish
 
@@ -35,14 +37,32 @@ class Client:
 
 
 class Opened:
-    """Providers of which one is open, with a client of ours."""
+    """Providers of which one is open, with a client of ours, and callbacks that get here under `url`."""
 
-    def __init__(self, client, name="kie"):
+    def __init__(self, client, name="kie", url=None):
         self.client, self.profile, self.name = client, profile_named(name), name
+        self.way = SimpleNamespace(url=url)
 
     def get(self, name):
         """Return the open provider, if it is this one."""
         return self if name == self.name else None
+
+
+class Ways:
+    """Ways that are proven, after a while, or refuse with a problem."""
+
+    def __init__(self, problem=None):
+        self.problem, self.uses = problem, 0
+
+    async def prove(self, way):
+        """Prove it, or say why not."""
+        await asyncio.sleep(0.01)
+        if self.problem:
+            raise TunnelError(self.problem)
+
+    def used(self, way):
+        """Count."""
+        self.uses += 1
 
 
 @pytest.fixture
@@ -53,11 +73,11 @@ def hub(tmp_path):
     ledger.close()
 
 
-def take(hub, client, *wishes):
+def take(hub, client, *wishes, url=None, ways=None):
     """Take wishes all at once and let every request be answered; return what each became."""
 
     async def run():
-        submitter = Submitter(hub, Opened(client), public_port=lambda: 1)
+        submitter = Submitter(hub, Opened(client, url=url), ways or Ways())
         taken = await asyncio.gather(*(submitter.take(wish) for wish in wishes))
         await submitter.close()
         return taken
@@ -84,13 +104,37 @@ def test_again_buys_another_each_time(hub):
     assert 3 == len(client.asked) == len({id for id, _ in taken})
 
 
-def test_a_provider_without_reach_gets_an_address_that_leads_nowhere(hub):
-    """Polling only: the required field is filled, no secret is minted."""
+def test_where_callbacks_cannot_get_here_the_address_leads_nowhere(hub):
+    """Polling only: the required field is filled, no secret is minted, and the row knows that nobody will call."""
     client = Client()
-    take(hub, client, WISH)
+    [(id, _)] = take(hub, client, WISH)
 
     assert NOWHERE == client.asked[0][2]
     assert [] == hub.ledger.urls()
+    assert not hub.states[id].listening
+
+
+def test_a_submission_carries_an_address_of_its_own_on_the_way_that_was_proven(hub):
+    """The URL leads through the tunnel and ends in a secret of which the ledger has the hash alone."""
+    client, ways = Client(), Ways()
+    [(id, _)] = take(hub, client, WISH, url="https://x.example", ways=ways)
+    url = client.asked[0][2]
+    secret = url.removeprefix("https://x.example/cb/")
+
+    assert (id, 1) == (hub.ledger.find_url(secret_hash(secret)).task, ways.uses)
+    assert hub.states[id].listening
+    assert secret.encode() not in b"".join(path.read_bytes() for path in hub.ledger.path.parent.iterdir())
+
+
+def test_a_way_that_is_not_proven_stops_the_submission_before_anything_is_recorded(hub):
+    """The refusal says why, nothing is sent, no row is made, and the same wish may be made again."""
+    client = Client()
+    for _ in range(2):
+        with pytest.raises(TunnelError, match="nobody answers"):
+            take(hub, client, WISH, url="https://x.example", ways=Ways("nobody answers"))
+
+    assert ([], {}) == (client.asked, hub.states)
+    assert [False] == [earlier for _, earlier in take(hub, client, WISH)]
 
 
 def test_an_exception_on_the_way_leaves_the_outcome_unknown(hub):
@@ -113,7 +157,7 @@ def test_what_had_left_when_the_service_ended_is_unconfirmed_and_not_resent(hub)
     async def run():
         await hub.record(intent, Departure(task="t1", at=now))
         assert hub.states["t1"].status == "submitting"
-        await Submitter(hub, Opened(client), public_port=lambda: 1).recover()
+        await Submitter(hub, Opened(client), Ways()).recover()
 
     asyncio.run(run())
     assert ("unconfirmed", []) == (hub.states["t1"].status, client.asked)
@@ -133,3 +177,40 @@ def test_a_wish_for_a_provider_that_is_not_open_is_refused(hub):
     with pytest.raises(ServiceError, match="connect again"):
         take(hub, Client(), Wish(provider="sunoapi", kind="music", params={"description": "x"}))
     assert {} == hub.states
+
+
+def resubmit(hub, client, id, times=2):
+    """Ask `times` times at once to submit a task again; return the ids that came back."""
+
+    async def run():
+        submitter = Submitter(hub, Opened(client), Ways())
+        new = await asyncio.gather(*(submitter.resubmit(id) for _ in range(times)))
+        await submitter.close()
+        return new
+
+    return asyncio.run(run())
+
+
+def test_a_lost_submission_is_bought_again_once_however_often_that_is_asked(hub):
+    """Two clicks and a later rerun are one purchase; the row that was given up points nobody astray."""
+    [(lost, _)] = take(hub, Client(RuntimeError("broken")), WISH)
+    client = Client()
+    new = {*resubmit(hub, client, lost), *resubmit(hub, client, lost)}
+    [(same, _)] = take(hub, client, WISH)
+
+    assert (1, {same}) == (len(client.asked), new)
+    assert (lost, "abandoned") == (hub.states[same].instead_of, hub.states[lost].status)
+
+
+@pytest.mark.parametrize("answer", [None, SubmitAnswer("rejected", code=400)])
+def test_only_what_did_not_come_to_a_good_end_can_be_submitted_again(hub, answer):
+    """A pending task is refused with the call that would buy another; a failed one is bought anew and stays failed."""
+    [(id, _)] = take(hub, Client(answer), WISH)
+    client = Client()
+    if answer is None:
+        with pytest.raises(ServiceError, match="again=True"):
+            resubmit(hub, client, id, times=1)
+        assert [] == client.asked
+    else:
+        assert 1 == len(set(resubmit(hub, client, id)))
+        assert "failed" == hub.states[id].status

@@ -1,4 +1,4 @@
-"""Owns the two cards in words and HTML: a task waited for, and a task as it stands; it must not know who shows it.
+"""Owns the cards in words and HTML: a task waited for, a task as it stands, a sheet; it must not know who shows them.
 
 Styles are inline and colours come from the theme with system colours behind them; without any style the lines still
 read in order. A colour never says anything that a word beside it does not say.
@@ -14,11 +14,11 @@ from kit.notebook.widgets.words import clock, one_line, size
 from kit.provider.kinds import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from kit.ledger.fold import FileState, TaskState
 
-__all__ = ["task_card", "wait_card", "wait_text"]
+__all__ = ["sheet_card", "task_card", "wait_card", "wait_text"]
 
 _TEXT = "var(--jp-content-font-color1,var(--vscode-editor-foreground,CanvasText))"
 _QUIET = "var(--jp-content-font-color2,var(--vscode-descriptionForeground,CanvasText))"
@@ -94,6 +94,23 @@ def task_card(state: TaskState) -> str:
     return _card(lines)
 
 
+def sheet_card(title: str, word: str, status: str, verdict: str, rows: Iterable[tuple[str, Sequence[str]]]) -> str:
+    """Return a card of named rows, each with one or more lines, under a title, one word and a sentence that sums up.
+
+    `status` is the task status whose colour the word takes; the word alone says what is meant.
+    """
+    head = _head("", title, word, "", tone=_TONES.get(status, _BUSY))
+    lines = [head, f'<div style="margin:2px 0 8px">{_safe(verdict, 1000)}</div>']
+    for name, values in rows:
+        shown = "".join(f"<div>{_safe(value, 600)}</div>" for value in values)
+        lines.append(
+            f'<div style="display:flex;gap:16px;padding:3px 0;border-top:1px solid {_LINE}">'
+            f'<span style="flex:0 0 88px;color:{_QUIET}">{_safe(name)} </span>'
+            f'<div style="flex:1 1 0;min-width:0;overflow-wrap:anywhere">{shown}</div></div>'
+        )
+    return _card(lines)
+
+
 def _names(state: TaskState) -> tuple[str, str, str]:
     kind = KINDS.get(state.kind)
     return kind.label if kind else state.kind, one_line(state.title or state.id), clock(state.elapsed_s)
@@ -110,7 +127,7 @@ def _verdict(state: TaskState) -> Iterable[str]:
         if state.next_step:
             yield f"Next: {state.next_step}"
     elif state.status == "unconfirmed":
-        yield "The request left and no answer came; a callback can still settle it."
+        yield "The request left and no answer came; its callback can still settle it. Next: wait for it, or resubmit()."
     if state.known_as:
         yield f"The provider already had this task: it is {state.known_as} here."
 
@@ -138,8 +155,8 @@ def _rest(files: tuple[FileState, ...]) -> str:
     return f"<li>and {more} more</li>" if more > 0 else ""
 
 
-def _head(label: str, title: str, status: str, time: str) -> str:
-    tone = _TONES.get(status, _BUSY)
+def _head(label: str, title: str, status: str, time: str, *, tone: str = "") -> str:
+    tone = tone or _TONES.get(status, _BUSY)
     dot = f'<span style="color:{tone}" aria-hidden="true">●</span>'
     when = f' · <span style="font-variant-numeric:tabular-nums">{time}</span>' if time else ""
     return (

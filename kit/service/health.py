@@ -1,0 +1,49 @@
+"""Owns the report of how everything in the service stands; it looks and changes nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any
+
+from kit.ledger.store import Ledger
+from kit.service.counts import Counts
+from kit.service.hub import Hub
+from kit.service.poller import Poller
+from kit.service.providers import OpenProvider, Providers
+from kit.service.record import kit_version
+from kit.service.ways import Ways
+
+__all__ = ["report"]
+
+
+def report(*, hub: Hub, counts: Counts, ways: Ways, providers: Providers, poller: Poller) -> dict[str, Any]:
+    """Return how ledger, listener, ways and providers stand, as JSON without secrets; sizes are bytes."""
+    return {
+        "version": kit_version(),
+        "pid": os.getpid(),
+        "ledger": _ledger(hub.ledger),
+        "counts": dict(counts),
+        "ways": ways.describe(),
+        "providers": [_provider(provider, hub, poller) for provider in providers.all()],
+        "attached": hub.attached,
+        "unfinished": len(hub.unfinished()),
+        "disk_free": shutil.disk_usage(hub.ledger.path.parent).free,
+    }
+
+
+def _ledger(ledger: Ledger) -> dict[str, Any]:
+    return {
+        "path": str(ledger.path),
+        "journal_mode": ledger.journal_mode,
+        "read_only": ledger.read_only,
+        "rebuilt": ledger.rebuilt,
+        "broken": ledger.broken,
+        "bytes": ledger.path.stat().st_size if ledger.path.exists() else 0,
+    }
+
+
+def _provider(provider: OpenProvider, hub: Hub, poller: Poller) -> dict[str, Any]:
+    name = provider.profile.name
+    pending = len(hub.unfinished(name))
+    return {"name": name, "base_url": provider.base_url, "pending": pending, "failing": poller.failing(name)}

@@ -1,0 +1,110 @@
+"""Connecting with a way for the callbacks: what is said, when the session stays the same, and who sees the token."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+import kit
+from kit.service.control_client import Control
+from tests.notebook.kernels import running_kernel
+from tests.notebook.test_session import CANARY, bytes_below
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What is asked of the service when a provider is opened, and a way that the test sets; nothing is opened."""
+    asked: list[dict[str, object]] = []
+    way = {"driver": "ngrok", "url": "https://a.ngrok.app", "state": "proven", "problem": None}
+    opened = Control.open_provider
+
+    def open_provider(self, name, **options):
+        asked.append(options)
+        kept = {k: v for k, v in options.items() if k not in ("reach", "ngrok_token")}
+        return opened(self, name, **kept)
+
+    monkeypatch.setattr(Control, "open_provider", open_provider)
+    monkeypatch.setattr(Control, "way", lambda self, provider: dict(way))
+    return asked, way
+
+
+def test_the_same_cell_twice_is_one_session_and_other_options_another(connect, told, monkeypatch, caplog):
+    """With the same way the session is the same one; with another it is closed, and that is said."""
+    monkeypatch.setenv("NGROK_AUTHTOKEN", CANARY)
+    caplog.set_level(logging.INFO, "kit.notebook.live")
+    first, second = connect(tunnel="ngrok"), connect(tunnel="ngrok")
+    assert first is second
+    third = connect(tunnel="none")
+
+    assert third is not first
+    assert not first.attached
+    assert "The earlier session on sandbox is closed now; this one takes its place." in caplog.text
+
+
+def test_the_service_gets_the_way_and_the_token_apart_from_it(connect, told, monkeypatch, caplog, tmp_path):
+    """The token travels as a secret of its own; it is in no repr, no line, no log and no file of ours."""
+    monkeypatch.setenv("NGROK_AUTHTOKEN", CANARY)
+    caplog.set_level(logging.DEBUG)
+    session = connect(tunnel="ngrok")
+    asked = told[0][-1]
+    shown = f"{session!r}{vars(session)}{asked}{session.reach}{caplog.text}"
+    session.shutdown()
+
+    assert {"driver": "ngrok", "url": None, "program": None} == asked["reach"]
+    assert CANARY == asked["ngrok_token"].reveal()
+    assert CANARY not in shown
+    assert CANARY.encode() not in bytes_below(tmp_path)
+
+
+def test_a_way_that_opens_late_is_waited_for_and_one_that_fails_is_told(connect, told, monkeypatch, caplog):
+    """While it opens a line says so; what is wrong stands there with the next step, and nothing is raised."""
+    monkeypatch.setenv("NGROK_AUTHTOKEN", CANARY)
+    caplog.set_level(logging.INFO, "kit.notebook.live")
+    states = iter(["opening", "opening", "down"])
+    monkeypatch.setattr(
+        Control, "way", lambda self, provider: {**told[1], "state": next(states), "problem": "The token is wrong."}
+    )
+    connect(tunnel="ngrok")
+    lines = [record.message for record in caplog.records]
+
+    assert "Opening the way for callbacks: The token is wrong." == lines[-2]
+    assert lines[-1].startswith("Callbacks cannot arrive: The token is wrong. Meanwhile ")
+
+
+def test_waiting_for_a_way_has_an_end(connect, told, monkeypatch, caplog):
+    """A way that does not open in time is told as opening."""
+    monkeypatch.setattr("kit.notebook.connect.OPENS_WITHIN_S", 0.3)
+    monkeypatch.setenv("NGROK_AUTHTOKEN", CANARY)
+    caplog.set_level(logging.INFO, "kit.notebook.live")
+    told[1].update(state="opening", url=None)
+    connect(tunnel="ngrok")
+
+    assert caplog.records[-1].message.startswith("Callbacks cannot arrive yet: the ngrok tunnel is still opening")
+
+
+def test_a_token_that_was_copied_badly_is_told_before_anything_starts(connect, monkeypatch):
+    """A line break inside the token is a `SettingsError` that does not show it."""
+    monkeypatch.setenv("NGROK_AUTHTOKEN", f"{CANARY} {CANARY}")
+    with pytest.raises(kit.SettingsError, match="NGROK_AUTHTOKEN holds a space") as raised:
+        connect("kie", key="k", speed=None)
+
+    assert CANARY not in str(raised.value)
+
+
+def test_a_notebook_is_asked_for_the_token_once_and_only_by_name(world, tmp_path):
+    """`tunnel="ngrok"` without a token asks with hidden input; the same cell again does not, and no output has it."""
+    with running_kernel(tmp_path, {**world, "KIT_NGROK_PATH": str(tmp_path / "no-agent")}) as kernel:
+        kernel.run("import kit\nfrom kit.notebook import connect\nconnect.OPENS_WITHIN_S = 1.0")
+        cell = kernel.start("s = kit.connect(speed=20, tunnel='ngrok')")
+        question = kernel.client.get_stdin_msg(timeout=30)["content"]
+        kernel.client.input(CANARY)
+        cell.end()
+        again = kernel.run("same = s is kit.connect(speed=20, tunnel='ngrok')\nprint(same, repr(s), vars(s), s.reach)")
+        kernel.run("s.shutdown()")
+
+    assert question["password"]
+    assert "ngrok token" in question["prompt"]
+    assert cell.error is None, cell.of("error")
+    assert again.printed.startswith("True ")
+    assert CANARY not in str([cell.messages, again.messages])
