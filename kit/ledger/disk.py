@@ -14,7 +14,17 @@ from kit.ledger.reading import BUSY_S
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["SIDES", "connect", "fold_in", "is_damage", "is_disk_trouble", "make_durable", "side", "sync_folder"]
+__all__ = [
+    "SIDES",
+    "connect",
+    "fold_in",
+    "is_damage",
+    "is_disk_trouble",
+    "make_durable",
+    "side",
+    "sync_file",
+    "sync_folder",
+]
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +90,12 @@ def fold_in(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA busy_timeout=0")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.execute(f"PRAGMA busy_timeout={int(1000 * BUSY_S)}")
+
+
+def sync_file(path: Path) -> None:
+    """Make what was written to a closed file durable; raise `OSError` where the disk does not."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from kit.errors import LedgerError
-from kit.ledger.disk import SIDES, connect, side, sync_folder
-from kit.ledger.examination import Damaged, Verdict, examine, kept_lines
+from kit.ledger.checkup import Damaged, Verdict, examine, kept_lines
+from kit.ledger.disk import SIDES, connect, side, sync_file, sync_folder
 from kit.ledger.facts import Row, from_row
 from kit.ledger.journal import Kept, fact_of, read_journal, url_of, write_journal
 from kit.ledger.reading import unusable
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Opening", "journal_of", "make_usable"]
+__all__ = ["Opening", "journal_of", "make_usable", "move_sides"]
 
 log = logging.getLogger(__name__)
 
-_SALVAGE_S = 20.0
+_SALVAGE_S = 60.0
 _GAP = 10_000  # the numbers of facts that were lost are not given again: a person may have noted one
 _SELECT_ALL = "SELECT seq, task, type, at, body, raw FROM facts ORDER BY seq "
 
@@ -93,12 +93,14 @@ def _rebuild(path: Path, kept: Kept, damage: Damaged) -> str:
     for name in ("", *SIDES):
         side(fresh, name).unlink(missing_ok=True)
     with closing(connect(fresh, "rwc")) as connection:
-        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA journal_mode=OFF")  # a file that is not finished is thrown away by the next try,
+        connection.execute("PRAGMA synchronous=OFF")  # and one sync of the finished one is enough
         apply_changes(connection)
         connection.execute("BEGIN IMMEDIATE")
         _fill(connection, path, kept)
         tasks, facts = connection.execute("SELECT count(DISTINCT task), count(*) FROM facts").fetchone()
         connection.execute("COMMIT")
+    sync_file(fresh)
     aside = _put_in_place(fresh, path)
     told = (
         f"The ledger {str(path)!r} was damaged ({damage}) and has been rebuilt from its journal and from what could "
@@ -168,10 +170,7 @@ def _readable(path: Path, asked: str) -> Iterator[tuple[Any, ...]]:
 
 def _put_in_place(fresh: Path, path: Path) -> Path | None:
     """Let the new file take the name of the damaged one, which gets a name with the time; return that."""
-    aside = _free_name(path)
-    for name in SIDES:  # these first: a new file beside an old WAL would take it for its own
-        if side(path, name).exists():
-            side(path, name).rename(side(aside, name))
+    aside = move_sides(path)  # first: a new file beside an old WAL would take it for its own
     found = path.exists()
     if found:
         try:
@@ -181,6 +180,19 @@ def _put_in_place(fresh: Path, path: Path) -> Path | None:
     fresh.replace(path)
     sync_folder(path.parent)
     return aside if found else None
+
+
+def move_sides(path: Path) -> Path:
+    """Move what SQLite keeps beside the database out of its way; return the name that goes with it.
+
+    Raises:
+        OSError: it could not be moved.
+    """
+    aside = _free_name(path)
+    for name in SIDES:
+        if side(path, name).exists():
+            side(path, name).rename(side(aside, name))
+    return aside
 
 
 def _free_name(path: Path) -> Path:

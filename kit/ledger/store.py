@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from kit.errors import LedgerError
+from kit.ledger.checkup import Damaged, check_pages, load_urls
 from kit.ledger.disk import connect, fold_in, is_damage, is_disk_trouble, make_durable, side
-from kit.ledger.examination import Damaged, check_pages, load_urls
 from kit.ledger.facts import Fact, MintedUrl, Row, to_row
 from kit.ledger.journal import NOT_KEPT, Journal, fact_line, url_line
 from kit.ledger.reading import disk_id, fetch_facts, unusable
-from kit.ledger.rescue import journal_of, make_usable
+from kit.ledger.rescue import journal_of, make_usable, move_sides
 from kit.ledger.schema import INSERT_FACT, INSERT_URL, apply_changes, minted_url, url_row
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class Ledger:
                 "Connect again: it is then moved aside and rebuilt."
             )
         log.error("a commit of %d appends failed", len(batch), exc_info=reason)
-        self._disconnect()
+        self._leave()
         sentence = self.broken or f"The ledger {str(self.path)!r} could not store this ({reason}): take it as not kept."
         for job in batch:
             error = LedgerError(sentence)
@@ -292,6 +292,20 @@ class Ledger:
             f"The file {str(path)!r} was deleted or replaced while it was in use, so nothing can be stored any more. "
             "Connect again: the ledger is then made anew from its journal and from what is left."
         )
+
+    def _leave(self) -> None:
+        """Close what failed; where another file took the ledger's name, our WAL is not left beside it.
+
+        SQLite would take such a WAL for that file's own and mix the pages of two databases.
+        """
+        ours = self._wal
+        self._disconnect()
+        try:
+            stranger = disk_id(self.path) not in {None, self._file}
+            if stranger and ours is not None and disk_id(side(self.path, "-wal")) == ours:
+                move_sides(self.path)
+        except (OSError, LedgerError) as reason:
+            log.warning("the WAL of the ledger %s could not be moved away: %s", self.path, reason)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

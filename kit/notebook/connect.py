@@ -64,6 +64,7 @@ def connect(
         earlier: Session | None = opened.open.get((area, chosen.name))
         reach = _with_token(reach, chosen, earlier)
         if earlier is not None and earlier.same_as(key=secret, save=save, speed=speed, reach=reach):
+            _say_what_is_new(earlier)
             return earlier
         if earlier is not None:
             if earlier.attached:
@@ -72,9 +73,9 @@ def connect(
         session = Session(chosen, area, key=secret, save=save, speed=speed, reach=reach)
         opened.open[area, chosen.name] = session
     say(f"{chosen.badge} Everything is kept in {area}.")
-    for note in session.notes():
+    for note in session.news():
         say(note)
-    _say_how_callbacks_arrive(session, reach)
+    _say_how_callbacks_arrive(session)
     return session
 
 
@@ -93,13 +94,21 @@ def _with_token(reach: Asked, profile: Profile, earlier: Session | None) -> Aske
     return replace(reach, token=token)
 
 
-def _say_how_callbacks_arrive(session: Session, reach: Asked) -> None:
+def _say_what_is_new(session: Session) -> None:
+    """Say of a session that was there already only what a person does not know yet."""
+    for note in session.news():
+        say(note)
+    if session.reach.driver in ("ngrok", "url") and session.way()["state"] not in ("open", "proven"):
+        _say_how_callbacks_arrive(session)
+
+
+def _say_how_callbacks_arrive(session: Session) -> None:
     """Say it in one line, which changes while the way is opening; what stays wrong is told, and nothing is raised."""
     line, deadline = LiveLine(), time.monotonic() + OPENS_WITHIN_S
     while (way := session.way())["state"] == "opening" and time.monotonic() < deadline:
         line.say(f"Opening the way for callbacks: {way.get('problem') or 'a moment ...'}")
         session.wait_for_change(LOOK_S)
-    line.say(how_it_stands(way, reach, session.profile))
+    line.say(how_it_stands(way, session.reach, session.profile))
 
 
 def _area(data: str | os.PathLike[str] | None, profile: Profile) -> Path:

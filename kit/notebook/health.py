@@ -18,13 +18,11 @@ __all__ = ["Health"]
 
 LITTLE_ROOM = 2 * 10**9  # bytes; a handful of WAVs, with room for the ledger
 _ARRIVED = {
-    "stored": "stored",
     "duplicate": "the same body again",
     "set_aside": "set aside, naming another task",
     "unreadable": "unreadable, kept as they came",
     "bad_signature": "with a signature that does not fit",
-    "not_understood": "stored but not worked through",
-    "challenged": "from this kit itself, proving the way",
+    "not_understood": "not worked through yet",
 }
 _REFUSED = {
     "not_stored": "could not be stored; answered 503, so that the provider tries again",
@@ -51,7 +49,7 @@ class Health:
         ledger: path, journal_mode, bytes, and a sentence or None in read_only, rebuilt and broken.
         counts: what arrived at the listener, by word, since the state folder began; `duplicate`, `set_aside`,
             `unreadable` and `bad_signature` are read off the deliveries in the ledger.
-        providers: name, base_url, pending, failing, one dict each.
+        providers: name, base_url, pending (tasks), failing (requests in a row without an answer), one dict each.
         notes, swept: sentences; what the service wants known, and what it ended that an earlier one had left.
     """
 
@@ -98,7 +96,7 @@ class Health:
             yield f"Only {size(free)} are free on the disk: make room, else files cannot be saved."
         for one in self.providers:
             if one.get("failing"):
-                yield f"{one['name']} does not answer about {_tasks(one['failing'])}; the kit goes on asking."
+                yield f"{one['name']} left {_requests(one['failing'])} without an answer; the kit goes on asking."
         opening = [way for way in self.ways if way.get("state") == "opening"]
         yield from (f"The way {_by(way)} is still opening. {way.get('problem') or ''}".strip() for way in opening)
 
@@ -108,7 +106,7 @@ class Health:
             "service": self._of_service(),
             "callbacks": [line for way in self.ways for line in _of_way(way)],
             "ledger": self._of_ledger(),
-            "arrived": [", ".join(_in_words(self.counts, _ARRIVED)) or "nothing yet"],
+            "arrived": self._arrived(),
             "refused": _in_words(self.counts, _REFUSED),
             "otherwise": _others(self.counts),
             "providers": [_of_provider(one) for one in self.providers],
@@ -116,6 +114,13 @@ class Health:
             "cleaned up": self.swept,
         }
         return [(name, values) for name, values in rows.items() if values]
+
+    def _arrived(self) -> list[str]:
+        stored, proofs = self.counts.get("stored", 0), self.counts.get("challenged", 0)
+        odd = ", ".join(_in_words(self.counts, _ARRIVED))
+        lines = [f"{stored:,} stored" if stored else "nothing yet", f"of what the ledger holds: {odd}" if odd else ""]
+        lines.append(f"{proofs:,} from the kit itself, proving the way" if proofs else "")
+        return [line for line in lines if line]
 
     def _of_service(self) -> list[str]:
         told, up = self.service, ""
@@ -153,13 +158,13 @@ def _in_words(counts: Mapping[str, int], words: Mapping[str, str]) -> list[str]:
 
 
 def _others(counts: Mapping[str, int]) -> list[str]:
-    known = {*_ARRIVED, *_REFUSED}
+    known = {"stored", "challenged", *_ARRIVED, *_REFUSED}
     return [f"{number:,} {word.replace('_', ' ')}" for word, number in counts.items() if number and word not in known]
 
 
 def _of_way(way: Mapping[str, Any]) -> Iterable[str]:
     since, proven = _moment(way.get("since")), _moment(way.get("proven_at"))
-    when = f" since {since:%H:%M} UTC" if since else ""
+    when = f" since {since:%Y-%m-%d %H:%M} UTC" if since else ""
     if way.get("driver") == "none":
         return ["none: results are found by polling alone"]
     if way.get("driver") == "direct":
@@ -184,12 +189,16 @@ def _problem(way: Mapping[str, Any]) -> str:
 
 
 def _of_provider(one: Mapping[str, Any]) -> str:
-    failing = f", {one['failing']} of them without an answer" if one.get("failing") else ""
+    failing = f", {_requests(one['failing'])} without an answer" if one.get("failing") else ""
     return f"{one.get('name')} at {one.get('base_url')}: {_tasks(one.get('pending') or 0)} pending{failing}"
 
 
 def _tasks(number: int) -> str:
     return f"{number:,} task{'s' * (number != 1)}" if number else "nothing"
+
+
+def _requests(number: int) -> str:
+    return "the last request" if number == 1 else f"the last {number:,} requests"
 
 
 def _moment(text: object) -> datetime | None:

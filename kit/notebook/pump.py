@@ -39,6 +39,7 @@ class Pump:
         self._attached = threading.Event()
         self._stopping = threading.Event()
         self.shut_down = False
+        self.attachments = 1
         self._thread = threading.Thread(target=self._run, name="callboard events", daemon=True)
 
     @property
@@ -127,6 +128,7 @@ class Pump:
             _log.warning("attaching again failed: %s", reason)
             self._stopping.wait(RETRY_S)
             return
+        self.attachments += 1
         old, self.control = self.control, control
         if old is not None:
             with contextlib.suppress(OSError):

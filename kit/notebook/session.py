@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import operator
 import os
 import time
 from pathlib import Path
@@ -11,13 +10,21 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from kit import settings
-from kit.errors import DuplicateTask, InvalidInput, KitError, ServiceError
+from kit.errors import InvalidInput, KitError, ServiceError
 from kit.ledger.reader import Reader
 from kit.notebook.live import Progress, say
 from kit.notebook.pump import Pump
 from kit.notebook.reach import Asked
 from kit.notebook.task import SavedFile, Task, Track, check_flag, is_a
-from kit.notebook.wishes import check_kind, earlier_wish, not_used, refuse_unknown, second_try
+from kit.notebook.wishes import (
+    check_kind,
+    delivery_number,
+    duplicate_of,
+    earlier_wish,
+    not_used,
+    refuse_unknown,
+    second_try,
+)
 from kit.provider.kinds import kind_named
 from kit.provider.profiles import PROFILES, Profile
 from kit.provider.wire import check_params
@@ -37,7 +44,7 @@ __all__ = ["Session"]
 ANSWER_WITHIN_S = 15.0
 # What a task calls on its session, and a person does not: left out of tab completion.
 _FOR_TASKS = {
-    "command", "disown", "ensure_followed", "notes", "path_of", "progress_of", "reach", "resubmit", "same_as",
+    "command", "disown", "ensure_followed", "news", "path_of", "progress_of", "reach", "resubmit", "same_as",
     "show_files", "state_of", "wait_for_change", "way",
 }  # fmt: skip
 LONGEST_ID = 256  # ids are opaque; the bound only keeps nonsense from leaving (provider-api 1.4)
@@ -60,6 +67,8 @@ class Session:
         self._key, self._save, self._speed = key, save, speed
         self._options = _options(key, save, speed, reach)
         self._rows = Reader(area / "ledger.sqlite")
+        self._told: set[str] = set()
+        self._attached_as = 1  # which attachment a person was told of
         self._sandbox: Sandbox | None = None
         self._pump = Pump(self._attach)
         self._pump.start()
@@ -225,7 +234,7 @@ class Session:
         Example:
             session.replay(session.deliveries().iloc[-1])
         """
-        return Task(self, self._control.replay(_number_of(delivery))["id"])
+        return Task(self, self._control.replay(delivery_number(delivery))["id"])
 
     def health(self) -> Health:
         """Return how everything stands: service, ways of the callbacks, ledger, and counts of all that arrived."""
@@ -259,9 +268,12 @@ class Session:
         """The controls of the simulated provider; None where the provider is real."""
         return self._sandbox if self._control else None
 
-    def notes(self) -> list[str]:
-        """Return what the service wants known, one sentence each: a port that had to change, a ledger rebuilt."""
-        return list(self._control.hello().get("notes", ()))
+    def news(self) -> list[str]:
+        """Return what the service wants known and was not returned before, such as a port that had to change."""
+        notes = self._control.hello()["notes"]
+        fresh = [note for note in notes if note not in self._told]
+        self._told.update(fresh)
+        return fresh
 
     def way(self) -> dict[str, Any]:
         """Return how callbacks of this session's provider get here now, as the service tells it."""
@@ -402,6 +414,7 @@ class Session:
         check_flag("again", again, f"{example[:-1]}, again=True)")
         if save is not None:
             check_flag("save", save, f"{example[:-1]}, save=False)")
+        self._say_if_restarted()
         given = {name: value for name, value in params.items() if value is not None}
         done = self._control.submit(
             provider=self.profile.name,
@@ -417,6 +430,12 @@ class Session:
             return task
         return self._answered(task)
 
+    def _say_if_restarted(self) -> None:
+        """Say, before anything is bought, that the service is another one than before and what that changed."""
+        if self._pump.attachments > self._attached_as:
+            self._attached_as = self._pump.attachments
+            say(" ".join(["The background service had ended and was started again; nothing is lost.", *self.news()]))
+
     def _answered(self, task: Task) -> Task:
         """Wait for the submit answer, so that a duplicate is met here and not later."""
         state, deadline = self.state_of(task.id), time.monotonic() + ANSWER_WITHIN_S
@@ -429,15 +448,7 @@ class Session:
             return known
         answer = state.evidence.answer
         if state.status == "failed" and answer is not None and answer.outcome == "duplicate":
-            raise DuplicateTask(
-                id=state.id,
-                kind=state.kind,
-                code=state.code,
-                provider_message=state.message,
-                meaning=state.meaning or "the provider already has this task",
-                refunded=None,
-                next_step=f'find its id at the provider and follow it: session.adopt("<id>", kind="{state.kind}")',
-            )
+            raise duplicate_of(state)
         return task
 
     def _params_of(self, track: Track, call: str) -> dict[str, Any]:
@@ -456,20 +467,3 @@ class Session:
 def _options(key: settings.Secret | None, save: bool, speed: float | None, reach: Asked) -> tuple[object, ...]:
     """Return what two sessions share exactly when they were asked for alike; plain values, which survive a reload."""
     return (key.fingerprint() if key else None, save, speed, *reach.mark())
-
-
-def _number_of(delivery: object) -> int:
-    """Return the number of a delivery that is given as a number, a row, or a frame of one row."""
-    found = delivery
-    if getattr(found, "columns", None) is not None:  # a frame; it is not asked for by class, so that pandas stays away
-        found = found.iloc[0] if len(found) == 1 else None  # type: ignore[attr-defined,arg-type]
-    if hasattr(found, "index") and hasattr(found, "get"):
-        found = found.get("seq")
-    try:
-        seq = -1 if isinstance(found, bool) else operator.index(found)  # type: ignore[arg-type]
-    except TypeError:
-        seq = -1
-    if seq < 1:
-        expected = "one row of session.deliveries(), or its number, the column seq"
-        raise InvalidInput("delivery", delivery, expected, "session.replay(session.deliveries().iloc[-1])")
-    return seq

@@ -318,7 +318,9 @@ def _may_settle(state: TaskState) -> bool:
     """Tell whether waiting can end an unconfirmed row: a callback may come, or somebody may confirm it."""
     if state.origin == "elsewhere":
         return True
-    return state.task_id is None and state.listening
+    known = state.evidence
+    nameless = (known.answer is None or known.answer.task_id is None) and known.details_id is None
+    return state.listening and nameless  # its own callback names it, and details prove the name
 
 
 def _note(state: TaskState) -> str | None:

@@ -1,20 +1,33 @@
-"""Owns the words around a submission: names that are not ours, wishes made before, prices; it submits nothing."""
+"""Owns the words around what a person asks of a session: names that are not ours, wishes made before, prices.
+
+It asks for nothing itself.
+"""
 
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from kit.errors import InvalidInput
+from kit.errors import DuplicateTask, InvalidInput
 from kit.provider.kinds import KINDS, Kind, kind_named
 from kit.settings import Secret
 
 if TYPE_CHECKING:
     from kit.ledger.fold import TaskState
 
-__all__ = ["check_kind", "earlier_wish", "not_used", "price_of", "refuse_unknown", "second_try"]
+__all__ = [
+    "check_kind",
+    "delivery_number",
+    "duplicate_of",
+    "earlier_wish",
+    "not_used",
+    "price_of",
+    "refuse_unknown",
+    "second_try",
+]
 
 # Names of the providers' own that are no parameter here: what to do instead.
 _INSTEAD = {
@@ -97,3 +110,33 @@ def price_of(state: TaskState) -> str:
     kind = kind_named(state.kind)
     price = kind.credits.get(state.dialect) if state.dialect in kind.priced else None
     return f"up to {price:g} credits" if price else "its price"
+
+
+def duplicate_of(state: TaskState) -> DuplicateTask:
+    """Return the error for a submission of what the provider already has, as a task that nobody here knows."""
+    return DuplicateTask(
+        id=state.id,
+        kind=state.kind,
+        code=state.code,
+        provider_message=state.message,
+        meaning=state.meaning or "the provider already has this task",
+        refunded=None,
+        next_step=f'find its id at the provider and follow it: session.adopt("<id>", kind="{state.kind}")',
+    )
+
+
+def delivery_number(delivery: object) -> int:
+    """Return the number of a delivery that is given as a number, a row, or a frame of one row; refuse anything else."""
+    found = delivery
+    if getattr(found, "columns", None) is not None:  # a frame; it is not asked for by class, so that pandas stays away
+        found = found.iloc[0] if len(found) == 1 else None  # type: ignore[attr-defined,arg-type]
+    if hasattr(found, "index") and hasattr(found, "get"):
+        found = found.get("seq")
+    try:
+        seq = -1 if isinstance(found, bool) else operator.index(found)  # type: ignore[arg-type]
+    except TypeError:
+        seq = -1
+    if seq < 1:
+        expected = "one row of session.deliveries(), or its number, the column seq"
+        raise InvalidInput("delivery", delivery, expected, "session.replay(session.deliveries().iloc[-1])")
+    return seq

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 __all__ = ["MAX_BODY", "Document", "clean", "inflate", "load", "number", "parse_time", "usable_url", "whole"]
 
 MAX_BODY = 1024 * 1024
+# Each value costs some hooks' time: 1 kB of gzip can hold half a million of them, and an event loop for half a second.
+MAX_VALUES = 10_000
 MAX_TEXT = 2000
 MAX_URL = 4096
 _MAX_DIGITS = 19
@@ -39,6 +41,8 @@ def load(body: bytes) -> Document:
         plain = inflate(body)
         if len(plain) > MAX_BODY:
             return Document(None, (f"the body is longer than {MAX_BODY} bytes",))
+        if sum(map(plain.count, (b",", b"[", b"{"))) > MAX_VALUES:
+            return Document(None, (f"the body holds more than {MAX_VALUES} values",))
         text = plain.decode(json.detect_encoding(plain), errors="replace")
         value = json.loads(
             text,

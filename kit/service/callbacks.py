@@ -49,6 +49,7 @@ BUSY_REST = 9.0  # where more arrived meanwhile
 
 RECEIVED = b'{"status":"received"}'  # what every sample of the providers answers; it echoes nothing
 REFUSED = b'{"status":"refused"}'
+_JSON = (b"content-type", b"application/json")
 _KEPT_HEADERS = {
     name.encode(): name for name in ("content-type", "user-agent", "x-webhook-timestamp", "x-webhook-signature")
 }
@@ -201,8 +202,9 @@ class _Thinking:
                     await self._one(url, whole[start : start + MOST_AT_ONCE])
                     spent += clock() - began
                     if spent >= SLICE_S:
-                        await asyncio.sleep(spent * (REST if self._arrived == seen else BUSY_REST))
-                        spent, seen = 0.0, self._arrived
+                        rest = REST if self._arrived == seen else BUSY_REST
+                        pause, spent, seen = spent * rest, 0.0, self._arrived
+                        await asyncio.sleep(pause)
         finally:
             self._worker = None
 
@@ -242,11 +244,14 @@ async def _read_body(receive: Receive) -> bytes | None:
 
 
 def _headers(scope: Scope) -> dict[str, str]:
-    kept = ((_KEPT_HEADERS.get(name), value) for name, value in scope["headers"])
-    return {name: value[:500].decode("latin-1") for name, value in kept if name is not None}
+    kept = {}
+    for name, value in scope["headers"]:
+        if name in _KEPT_HEADERS:
+            kept[_KEPT_HEADERS[name]] = value[:500].decode("latin-1")
+    return kept
 
 
 async def _answer(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
-    fixed = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": [*fixed, *headers]})
+    fixed = (_JSON, (b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": (*fixed, *headers)})
     await send({"type": "http.response.body", "body": body})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from functools import lru_cache
 from typing import Any, Protocol
 
 import httptools
@@ -29,6 +30,7 @@ THROWN_AWAY = 1024 * 1024  # what a refused sender may still send before the con
 
 REFUSED = b'{"status":"refused"}'
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_MINDED = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
 
 
 def _refusal(status: int) -> bytes:
@@ -176,14 +178,24 @@ class Connection(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         """Take a part of the path."""
         self.url += url
-        self._count_head(len(url))
+        self._head += len(url)
+        if self._head > HEAD_LIMIT:
+            raise self._no(431)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; what follows a chunked body is none."""
-        self._count_head(len(name) + len(value) + 4)
+        self._head += len(name) + len(value) + 4
+        if self._head > HEAD_LIMIT:
+            raise self._no(431)
         if self._head_done:
             return
         name = name.lower()
+        if name in _MINDED:
+            self._mind(name, value)
+        self.headers.append((name, value))
+
+    def _mind(self, name: bytes, value: bytes) -> None:
+        """Look at a header that decides how the body is read, or for whom the request is."""
         if name == b"host":
             self._hosts += 1
         elif name == b"content-length" and int(value) > BODY_LIMIT:
@@ -192,7 +204,6 @@ class Connection(HttpToolsProtocol):
             raise self._no(400)
         elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
-        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Decide whether the body may come."""
@@ -220,6 +231,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Hand the request to the app."""
+        if self._is_costly():
+            raise self._no(400)
         self._watch.release(self)
         self._begun, self._fed = False, 0
         method = self.parser.get_method().decode("ascii")
@@ -256,19 +269,16 @@ class Connection(HttpToolsProtocol):
             raise self._no(400) from None
         return (parts.path or b"/") + (b"?" + parts.query if parts.query else b"")
 
-    def _count_head(self, size: int) -> None:
-        self._head += size
-        if self._head > HEAD_LIMIT:
-            raise self._no(431)
-
     def _weigh(self) -> None:
-        """Refuse what came beside the body where it is too much: an endless header, trailer or chunk extension."""
-        if not self._begun:
-            return
-        if not self._head_done and self._fed > HEAD_LIMIT:
+        """Refuse a request that is not complete and already too much: an endless header, trailer or chunk extension."""
+        if self._begun and not self._head_done and self._fed > HEAD_LIMIT:
             raise _Refusal(431)
-        if self._fed - self._size > 2 * HEAD_LIMIT + PIECE_COST * len(self._pieces):
+        if self._begun and self._is_costly():
             raise _Refusal(400)
+
+    def _is_costly(self) -> bool:
+        """Tell whether more came beside the body than its head and its chunks can need."""
+        return self._fed - self._size > 2 * HEAD_LIMIT + PIECE_COST * len(self._pieces)
 
     def _no(self, status: int, counted: str = "bad_request") -> _Refusal:
         self._refusal = _Refusal(status, counted)
@@ -333,8 +343,11 @@ class _Exchange:
             self._connection.answer(self, self._written(self._head))
 
     def _written(self, head: dict[str, Any]) -> bytes:
-        lines = [STATUS_LINE[head["status"]], *(b"%b: %b\r\n" % pair for pair in head["headers"])]
-        if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
-        return b"".join(lines if self._silent else lines + self._parts)
+        lines = _head(head["status"], tuple(head["headers"]), keep_alive=self.keep_alive)
+        return lines if self._silent else b"".join([lines, *self._parts])
+
+
+@lru_cache(maxsize=64)  # the app has a handful of answers
+def _head(status: int, headers: tuple[tuple[bytes, bytes], ...], *, keep_alive: bool) -> bytes:
+    lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % pair for pair in headers)]
+    return b"".join([*lines, b"\r\n" if keep_alive else b"connection: close\r\n\r\n"])

@@ -19,7 +19,7 @@ from kit.service.serving import QuietServer
 __all__ = ["CONNECTIONS", "public_server"]
 
 CONNECTIONS = 256  # that have not sent a complete request; beyond, the one that has waited longest goes
-ACCEPTED_AT_ONCE = 64  # fewer than the above, so that a burst pushes out nobody who was not even read yet
+AT_ONCE = 4  # parts in which as many are accepted: a burst then pushes out nobody who was not even read yet
 KERNEL_QUEUE = 1024  # connections that may wait to be accepted
 PAUSE_S = 0.5  # between two attempts to accept while there is no file descriptor left
 
@@ -45,7 +45,7 @@ class _PublicServer(QuietServer):
             http=protocol,
             loop="asyncio",
             interface="asgi3",
-            backlog=ACCEPTED_AT_ONCE,
+            backlog=max(1, watch.limit // AT_ONCE),
             date_header=False,
             proxy_headers=False,  # whoever asks may write them, and nothing here depends on who asks
         )
@@ -95,18 +95,18 @@ class _Door(socket.socket):
 
 
 class _Watch:
-    """The connections that have not sent a complete request, those that have waited longest first."""
+    """The connections that have not sent a complete request, those that have waited longest first; `limit` of them."""
 
     def __init__(self, counts: Counter[str]) -> None:
         self.counts = counts
-        self._limit = _room()
+        self.limit = _room()
         self._waiting: dict[Connection, None] = {}
 
     def wait(self, connection: Connection) -> None:
         """Watch a connection, as the one that has waited least; where there is no room the longest goes."""
         self._waiting.pop(connection, None)
         self._waiting[connection] = None
-        if len(self._waiting) > self._limit:
+        if len(self._waiting) > self.limit:
             self.evict()
 
     def release(self, connection: Connection) -> None:
@@ -136,4 +136,4 @@ def _room() -> int:
     except ImportError:  # a platform without such limits
         return CONNECTIONS
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return CONNECTIONS if files == resource.RLIM_INFINITY else max(8, min(CONNECTIONS, files // 4))
+    return CONNECTIONS if files == resource.RLIM_INFINITY else min(CONNECTIONS, max(8, files // 4))

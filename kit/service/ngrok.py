@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import secrets
-import socket
 import subprocess
 import time
 from collections import deque
@@ -22,8 +21,7 @@ import httpx
 
 from kit.errors import InvalidInput
 from kit.service.ngrok_errors import cleaned, complaint_in
-from kit.service.ngrok_program import find_program, wrapper
-from kit.service.record import write_private
+from kit.service.ngrok_program import clear_away, configure, find_program
 from kit.service.tunnel import Trouble, checked_url
 from kit.settings import Secret
 
@@ -37,6 +35,7 @@ START_S = 20
 CONNECT_S = 10
 LOOK_S = 2.0
 END_S = 3.0
+PATIENCE = 2  # looks that may go unanswered on a machine that is busy
 SPOKEN = 40  # lines of the agent that are kept, to explain an end
 GONE = ("session closed", "session closing", "heartbeat timeout", "failed to reconnect", "reconnecting session")
 BACK = ("client session established", "tunnel session started")
@@ -62,6 +61,7 @@ class NgrokAgent:
         self._path = self._endpoint = self._name = ""
         self._said: deque[str] = deque(maxlen=SPOKEN)
         self._lost: str | None = None
+        self._unanswered = 0
 
     async def open(self, tell: Callable[[str], None]) -> str:
         """Start the agent and open the endpoint; return its public URL.
@@ -85,9 +85,13 @@ class NgrokAgent:
         if self._lost is not None:
             sentence = f'The ngrok agent lost its connection ("{self._lost}") and is trying to get it back.'
             return self._refusal(self._lost) or Trouble(sentence, mending=True)
-        if await self._lists_endpoint():
-            return None
-        return Trouble(f"The ngrok agent no longer serves {self._endpoint}. {self.advice}")
+        listed = await self._lists_endpoint()
+        self._unanswered = self._unanswered + 1 if listed is None else 0
+        if listed is False:
+            return Trouble(f"The ngrok agent no longer serves {self._endpoint}. {self.advice}")
+        if self._unanswered >= PATIENCE:
+            return Trouble(f"The ngrok agent no longer answers. {self.advice}")
+        return None
 
     async def close(self) -> None:
         """End the agent and wait for its end; take its configuration away."""
@@ -105,19 +109,16 @@ class NgrokAgent:
         if self._adopted is not None:
             self._children.release(self._adopted)
             self._adopted = None
-        for name in ("ngrok.yml", "ngrok-agent"):
-            with contextlib.suppress(OSError):
-                (self._folder / name).unlink()
+        clear_away(self._folder)
 
     def _configuration(self, program: str) -> Any:
-        """Write the agent's configuration (JSON is YAML) and return pyngrok's; blocks."""
+        """Write the agent's configuration and return pyngrok's; blocks."""
         from pyngrok.conf import PyngrokConfig
 
-        path = self._folder / "ngrok.yml"
-        write_private(path, _agent_config(self._token), sync=False)
+        wrapper, settings = configure(self._folder, program, self._token)
         config = PyngrokConfig(
-            ngrok_path=wrapper(self._folder / "ngrok-agent", program),
-            config_path=str(path),
+            ngrok_path=wrapper,
+            config_path=settings,
             log_event_callback=self._heard,
             startup_timeout=START_S,
             max_logs=10,
@@ -129,32 +130,35 @@ class NgrokAgent:
 
     async def _start(self, config: Any) -> None:
         self._said.clear()
-        self._lost = None
+        self._lost, self._unanswered = None, 0
         self._path = config.ngrok_path
         self._starting = asyncio.create_task(asyncio.to_thread(_start_agent, config))
         deadline = time.monotonic() + START_S + 1
-        while not self._starting.done() and time.monotonic() < deadline:
-            self._notice()
-            await asyncio.wait([self._starting], timeout=0.02 if self._running is None else 0.2)
-        self._notice()
-        if not self._starting.done():
-            raise self._refused(f"The ngrok agent said nothing for {START_S} s.", *self._said)
+        while not self._starting.done():
+            await asyncio.wait([self._starting], timeout=0.02 if self._running is None else 0.1)
+            if self._notice():
+                await asyncio.to_thread(self._children.leash, self._adopted)
+            if refusal := self._refusal(*self._said):
+                raise refusal  # the agent itself would try again and again
+            if time.monotonic() > deadline:
+                raise self._refused(f"The ngrok agent said nothing for {START_S} s.", *self._said)
         failure = self._starting.result()
         if failure is not None:
             raise self._refused("The ngrok agent did not get a connection.", failure, *self._said)
         self._lost = None
 
-    def _notice(self) -> None:
-        """Get hold of the agent's process as soon as it is there, to record it and to be able to end it."""
+    def _notice(self) -> bool:
+        """Get hold of the agent's process as soon as it is there, and record it; return whether that was just now."""
         from pyngrok import process
 
         if self._running is None:
             # pyngrok hands it out only once it is healthy, and by then it may have run for 20 s.
             self._running = process._current_processes.get(self._path)
-        if self._running is not None and self._adopted is None:
-            self._adopted = self._running.proc.pid
-            self._children.adopt(self._adopted, "ngrok agent")
-            self._children.leash(self._adopted)
+        if self._running is None or self._adopted is not None:
+            return False
+        self._adopted = self._running.proc.pid
+        self._children.adopt(self._adopted, "ngrok agent")
+        return True
 
     async def _connect(self, config: Any) -> str:
         self._name = f"callboard-{secrets.token_hex(6)}"
@@ -196,14 +200,14 @@ class NgrokAgent:
         complaint = next((complaint for complaint in found if complaint is not None), None)
         return Trouble(complaint.sentence, lasting=complaint.lasting) if complaint else None
 
-    async def _lists_endpoint(self) -> bool:
+    async def _lists_endpoint(self) -> bool | None:
+        """Tell whether the agent still has our endpoint; None where it does not answer."""
         try:
             async with httpx.AsyncClient(trust_env=False, verify=False, timeout=LOOK_S) as http:  # noqa: S501 loopback
-                answer = await http.get(f"{self._running.api_url}/api/endpoints")
-                found = answer.json()
+                found = (await http.get(f"{self._running.api_url}/api/endpoints")).json()
                 return any(self._is_ours(e) for e in found.get("endpoints") or found.get("tunnels") or [])
-        except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError):
-            return False
+        except (httpx.HTTPError, ValueError, TypeError, AttributeError):
+            return None
 
     def _is_ours(self, endpoint: dict[str, Any]) -> bool:
         url = str(endpoint.get("url") or endpoint.get("public_url") or "").rstrip("/")
@@ -217,30 +221,6 @@ def _quiet_pyngrok() -> None:
     logger.propagate = False
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("pyngrok.")]:
         logging.getLogger(name).setLevel(logging.NOTSET)
-
-
-def _agent_config(token: Secret) -> dict[str, object]:
-    """Return the agent's configuration, version 3: nothing inspected, nothing updated, nobody else at the wheel."""
-    return {
-        "version": 3,
-        "agent": {
-            "authtoken": token.reveal(),
-            "web_addr": f"127.0.0.1:{_free_port()}",
-            "inspect_db_size": -1,
-            "update_check": False,
-            "remote_management": False,
-            "console_ui": False,
-            "heartbeat_interval": "5s",  # by default a lost session is found out after 25 s
-            "heartbeat_tolerance": "10s",
-        },
-    }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _start_agent(config: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""Owns where the ngrok agent's program is, and fetching it once where there is none; it must not start it."""
+"""Owns what the ngrok agent is started from: its program, fetched once where there is none, and its configuration."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ import os
 import secrets
 import shlex
 import shutil
+import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from kit.service.ngrok_errors import cleaned
+from kit.service.record import write_private
 from kit.service.tunnel import Trouble
+from kit.settings import Secret
 
-__all__ = ["find_program", "wrapper"]
+__all__ = ["clear_away", "configure", "find_program"]
 
 _log = logging.getLogger(__name__)
 FETCH_S = 300.0
+CONFIG, WRAPPER = "ngrok.yml", "ngrok-agent"
 SHELL = Path("/bin/sh")
 BY_HAND = "Put the program there by hand (ngrok.com/download) and name it: KIT_NGROK_PATH=/path/to/ngrok."
 
@@ -40,7 +45,45 @@ async def find_program(named: str | None, tell: Callable[[str], None]) -> str:
     return str(path.resolve())
 
 
-def wrapper(path: Path, program: str) -> str:
+def configure(folder: Path, program: str, token: Secret) -> tuple[str, str]:
+    """Write what the agent is started from into a private folder; return the paths of program and configuration.
+
+    The configuration has mode 0600: the token stands there and nowhere else. JSON is YAML.
+    """
+    path = folder / CONFIG
+    write_private(path, _agent_config(token), sync=False)
+    return _wrapper(folder / WRAPPER, program), str(path)
+
+
+def clear_away(folder: Path) -> None:
+    """Take away what an agent was started from, the token above all."""
+    for name in (CONFIG, WRAPPER):
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
+
+
+def _agent_config(token: Secret) -> dict[str, object]:
+    """Return the agent's configuration, version 3: nothing inspected, nothing updated, nobody else at the wheel."""
+    return {
+        "version": 3,
+        "agent": {
+            "authtoken": token.reveal(),
+            "web_addr": f"127.0.0.1:{_free_port()}",
+            "inspect_db_size": -1,
+            "update_check": False,
+            "remote_management": False,
+        },
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wrapper(path: Path, program: str) -> str:
     """Write a script that becomes the agent, and return its path; where there is no shell, the program itself.
 
     It takes the token out of the agent's environment, which would win over the configuration, and sends the agent's
@@ -67,12 +110,26 @@ async def _fetch(path: Path) -> None:
     folder = path.parent / f".fetching-{secrets.token_hex(4)}"
     try:
         async with asyncio.timeout(FETCH_S):
-            failure = await asyncio.to_thread(_install, folder, path)
+            failure = await _apart(lambda: _install(folder, path))
     except TimeoutError:
         failure = f"it took longer than {FETCH_S:.0f} s"
     if failure is not None:
         raise Trouble(f"The ngrok agent could not be fetched ({failure}). {BY_HAND}")
     _log.info("fetched the ngrok agent to %s", path)
+
+
+async def _apart(work: Callable[[], str | None]) -> str | None:
+    """Do something in a thread that does not delay the end of the service, as one of its pool would."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[str | None] = loop.create_future()
+
+    def run() -> None:
+        result = work()
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            loop.call_soon_threadsafe(lambda: done.done() or done.set_result(result))
+
+    threading.Thread(target=run, name="fetching the ngrok agent", daemon=True).start()
+    return await done
 
 
 def _install(folder: Path, path: Path) -> str | None:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from kit.errors import SettingsError
 from kit.service.challenge import Challenger
-from kit.service.keeper import Keeper, Rhythm
+from kit.service.keeper import Keeper
 from kit.service.ngrok import NgrokAgent
+from kit.service.ngrok_program import clear_away
+from kit.service.rhythm import Rhythm
 from kit.service.tunnel import Driver, OwnUrl, Reach, Way, checked_url
 from kit.settings import Secret
 
@@ -60,6 +62,7 @@ class Ways:
         self._keepers: dict[Way, Keeper] = {}
         self._terms: dict[Way, tuple[Secret | None, str | None]] = {}
         self._new: asyncio.Queue[Keeper] = asyncio.Queue()
+        clear_away(state)  # an earlier service that was killed could not
 
     @property
     def direct_url(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from importlib import import_module
@@ -21,6 +22,7 @@ BENCHES = ("acks", "busy", "slow", "news")
 def main(argv: Sequence[str]) -> int:
     """Run the benches and return 0 where every goal is reached and every check holds."""
     options = _options(argv)
+    signal.signal(signal.SIGTERM, _end)  # so that what was started is ended too
     RUNTIME.mkdir(parents=True, exist_ok=True)
     machine = facts(RUNTIME)
     print(_machine_in_words(machine), flush=True)
@@ -66,6 +68,10 @@ def _machine_in_words(machine: dict[str, Any]) -> str:
         f"Python {machine['python']}, SQLite {machine['sqlite']}, {libraries}\n"
         f"S, the p99 of one fdatasync: {machine['fdatasync_p99_ms']} ms (p50 {machine['fdatasync_p50_ms']} ms)"
     )
+
+
+def _end(*_: object) -> None:
+    sys.exit(143)
 
 
 def _verdict(outcomes: dict[str, Outcome]) -> int:

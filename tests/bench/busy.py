@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 from kit.service.process import running
 from tests.bench.figures import Figure, Goal, Outcome
+from tests.bench.kernel import kernel_in
 from tests.bench.machine import cpu_seconds
 from tests.bench.openloop import RATE, Answers, send_steadily
 from tests.bench.prepared import World, prepare, stored, world
-from tests.notebook.kernels import Kernel, running_kernel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["CONNECT", "measure"]
+    from tests.notebook.kernels import Kernel
+
+__all__ = ["measure"]
 
 TASKS = 400
 SECONDS = 20
@@ -34,8 +36,7 @@ def measure(runs: int) -> Outcome:
     with world("busy") as place:
         requests = _Requests(place)
         for _ in range(runs):
-            with running_kernel(place.folder, place.environment) as kernel:
-                _connect(kernel)
+            with kernel_in(place, CONNECT) as kernel:
                 idle.append(requests.send(SECONDS))
                 busy.append(_beside_busy(kernel, requests, outcome))
         good = sum(len(answers.took_ms) for answers in (*idle, *busy)) + requests.warmed
@@ -66,11 +67,6 @@ class _Requests:
                 send_steadily(record.public_port, [c.request(record.public_port) for c in turned], 1).took_ms
             )
         return send_steadily(record.public_port, [c.request(record.public_port) for c in turned], seconds)
-
-
-def _connect(kernel: Kernel) -> None:
-    cell = kernel.run(CONNECT)
-    assert cell.error is None, cell.of("error")
 
 
 def _beside_busy(kernel: Kernel, requests: _Requests, outcome: Outcome) -> Answers:

@@ -15,11 +15,13 @@ import httpx
 from kit.provider.kinds import kind_named
 from kit.service.providers import LOCAL_KEY
 from tests.bench.figures import Figure, Goal, Outcome
+from tests.bench.kernel import kernel_in, run
 from tests.bench.prepared import Callback, sample, world
-from tests.notebook.kernels import Kernel, running_kernel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from tests.notebook.kernels import Kernel
 
 __all__ = ["measure"]
 
@@ -60,18 +62,16 @@ class News:
 def measure(runs: int) -> Outcome:
     """Measure `runs` batches of songs in one kernel."""
     outcome, batches = Outcome(METHOD), []
-    with world("news") as place, running_kernel(place.folder, place.environment) as kernel:
-        _run(kernel, BEGIN)
+    with world("news") as place, kernel_in(place, BEGIN) as kernel:
         address = kernel.value("s.sandbox.base_url")
         # As the service's own client: no connection is kept for longer than two seconds.
         limits = httpx.Limits(keepalive_expiry=2.0)
         with httpx.Client(
             base_url=address, headers={"Authorization": f"Bearer {LOCAL_KEY.reveal()}"}, trust_env=False, limits=limits
         ) as provider:
-            for run in range(runs + 1):
-                news = _batch(kernel, provider, first=run * TASKS)
-                batches += [news] if run else []  # the first warms up
-                time.sleep(0 if run == runs else 6)
+            for turn in range(runs + 1):
+                news = _batch(kernel, provider, first=turn * TASKS)
+                batches += [news] if turn else []  # the first warms up
         learned = kernel.value(LEARNED)
     outcome.check(f"what told of the ends: {learned}", holds=learned == "['callback']")
     outcome.figures = [_figure(batches)]
@@ -79,14 +79,9 @@ def measure(runs: int) -> Outcome:
     return outcome
 
 
-def _run(kernel: Kernel, code: str) -> None:
-    cell = kernel.run(code)
-    assert cell.error is None, cell.of("error")
-
-
 def _batch(kernel: Kernel, provider: httpx.Client, *, first: int) -> list[News]:
     """Buy songs, let the provider make them unheard, and tell of them one by one."""
-    _run(kernel, BUY.format(first=first, last=first + TASKS))
+    run(kernel, BUY.format(first=first, last=first + TASKS))
     jobs = _made(kernel, first + TASKS)[first:]
     return [_tell(kernel, provider, first + place, *job) for place, job in enumerate(jobs)]
 

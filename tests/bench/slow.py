@@ -26,7 +26,7 @@ GATHER_S = 3.0
 METHOD = (
     f"open loop, {RATE:g} callbacks a second for {SECONDS} s, each on a connection of its own, timed from the planned "
     f"moment. Ours: while another process holds {SOCKETS} connections that say nothing or send a byte of header or "
-    "body a second, and opens each again at once when it is closed. Baseline: without them."
+    "body a second, and opens each again a second after it is closed. Baseline: without them."
 )
 
 

@@ -12,7 +12,7 @@ import sys
 __all__: list[str] = []
 
 BYTE_EVERY_S = 1.0
-AGAIN_AFTER_S = 0.05
+AGAIN_AFTER_S = 1.0
 
 
 class Crowd:

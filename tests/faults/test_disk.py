@@ -562,3 +562,33 @@ def test_a_full_disk_is_refused_and_recovered_from(area: Path, tmp_path: Path) -
 
     assert [200] * 5 == after
     assert dict.fromkeys(service.acknowledged, 1) == {mark: stored[mark] for mark in service.acknowledged}
+
+
+def test_a_disk_that_can_only_be_read_is_no_damage(tmp_path: Path) -> None:
+    """On a disk mounted read-only the ledger says that it cannot be used, and nothing is moved, there or afterwards."""
+    needs("a mount namespace of one's own", _can_mount())
+    script = """
+import subprocess, sys
+from pathlib import Path
+from kit.errors import LedgerError
+from kit.ledger.store import Ledger
+from tests.ledger.stories import intent
+folder = Path(sys.argv[1])
+for journal in (True, False):
+    with Ledger.open(folder / "ledger.sqlite") as ledger:
+        ledger.append(intent()).result()
+    if not journal:
+        (folder / "ledger.journal").unlink()
+    before = sorted((file.name, file.read_bytes()) for file in folder.iterdir())
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    try:
+        Ledger.open(folder / "ledger.sqlite")
+    except LedgerError as reason:
+        print("cannot be used" in str(reason), before == sorted((f.name, f.read_bytes()) for f in folder.iterdir()))
+    subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
+"""
+    mount = 'mount -t tmpfs -o size=2m tmpfs "$1" && shift && exec "$@"'
+    argv = ["unshare", "-m", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(argv, cwd=ROOT, text=True, capture_output=True, timeout=60, check=False)
+
+    assert ("True True\n" * 2, "") == (done.stdout, done.stderr)

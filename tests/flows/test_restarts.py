@@ -6,13 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+import time
 
+import psutil
 import pytest
 from jupyter_client.manager import start_new_kernel
 
 import kit
 from kit import settings
+from kit.service import process
 from kit.service.control_client import Control
 from kit.service.record import ServiceRecord
 from tests.flows.acting import make_song, until
@@ -64,6 +66,62 @@ def test_a_killed_service_is_started_again_and_finishes_what_was_pending(connect
     assert session.sandbox.creates == 2
 
 
+def killed(session):
+    """SIGKILL the service of a session; return the seconds until the session works with another."""
+    old = session.service
+    os.kill(old.pid, signal.SIGKILL)
+    began = time.monotonic()
+    until(lambda: session.attached and session.service.pid != old.pid, seconds=30)
+    session.credits()
+    return time.monotonic() - began
+
+
+def test_a_killed_service_is_back_within_three_seconds_on_the_same_port(connect):
+    """From SIGKILL to a session that works again with its provider; the best of three, for a busy machine is slower."""
+    session = connect(speed=20)
+    port = session.service.public_port
+    took = [killed(session) for _ in range(3)]
+
+    assert min(took) <= 3 * max(1, os.getloadavg()[0] / os.cpu_count()), took
+    assert port == session.service.public_port
+
+
+def test_what_a_killed_service_left_behind_is_ended_and_nobody_else(connect):
+    """A local provider that could not see its leash go is swept by the next start; its double is left alone."""
+    session = connect(speed=20)
+    provider = next(p for p in psutil.Process(session.service.pid).children() if "kit.sandbox" in p.cmdline())
+    double = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)", "-m", "kit.sandbox"])
+    try:
+        provider.suspend()  # it notices nothing, not even the end of its input
+        killed(session)
+        control = Control(session.service)
+        swept = control.health()["swept"]
+        control.close()
+
+        assert not provider.is_running()
+        assert [True] == [f"(process {provider.pid})" in sentence for sentence in swept]
+        assert double.poll() is None
+    finally:
+        double.kill()
+        double.wait()
+
+
+def test_a_service_killed_again_and_again_leaves_one_of_everything(connect):
+    """After three kills there is one service with one provider, and what was pending meanwhile is saved."""
+    session = connect(speed=20)
+    song = make_song(session)
+    video = session.create_video(song.tracks[0], author="Ada")
+    family = set()
+    for _ in range(3):
+        family |= {p.pid for p in psutil.Process(session.service.pid).children(recursive=True)}
+        killed(session)
+
+    assert video.wait(timeout=60).files
+    now = {p.pid for p in psutil.Process(session.service.pid).children(recursive=True)}
+    assert [] == [pid for pid in family - now if psutil.pid_exists(pid)]
+    assert session.sandbox.creates == 2
+
+
 def test_connecting_again_is_the_same_session_and_a_second_kernel_attaches(connect, tmp_path):
     """One service serves a folder: the same cell twice is one session, another process is one more attachment."""
     session = connect()
@@ -75,7 +133,7 @@ def test_connecting_again_is_the_same_session_and_a_second_kernel_attaches(conne
 
 def test_an_idle_service_ends_by_itself(connect, monkeypatch):
     """With nobody attached and nothing pending the service is gone after its idle time."""
-    monkeypatch.setenv("KIT_IDLE_MINUTES", "0.01")
+    monkeypatch.setenv("KIT_IDLE_MINUTES", "0.05")
     session = connect()
     record = session.service
     session.close()
@@ -99,16 +157,16 @@ def test_a_service_of_another_version_is_replaced_or_refuses_with_a_sentence(con
     """While a notebook is attached the other version refuses; once nobody is, it makes way."""
     session = connect()
     record = session.service
-    state = settings.state_folder(session.area)
-    replace(record, version="0.0.1").write(state)
-    other = python("import kit; kit.connect()")
+    newer = "from kit.service import process; process.kit_version = lambda: '99.0'; import kit; kit.connect()"
+    other = python(newer)
     assert other.returncode != 0
-    assert "callboard 0.0.1 runs on" in other.stderr
+    assert f"callboard {record.version} runs on" in other.stderr
 
     session.close()
     control = Control(record)
     until(lambda: control.hello()["attached"] == 0)
     control.close()
+    monkeypatch.setattr(process, "kit_version", lambda: "99.0")
     assert connect().service.pid != record.pid
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
+from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kit.errors import LedgerError
-from kit.ledger import journal, rescue
+from kit.ledger import journal, rescue, store
 from kit.ledger.disk import SIDES, side
 from kit.ledger.facts import FACT_TYPES, Fact, MintedUrl, SaveRequest, fact_type, to_row
 from kit.ledger.journal import NOT_KEPT, fact_line, fact_of, read_journal, url_line, url_of
@@ -90,29 +92,14 @@ def test_deliveries_alone_do_not_touch_the_journal(path: Path, monkeypatch: pyte
 
 def test_an_answer_waits_for_its_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An intent's future resolves when its line is written; a delivery of the same batch does not wait for that."""
+    jobs = [store._Append((to_row(fact),), (), Future()) for fact in (intent(), delivery())]
     seen = []
     with Ledger.open(path) as ledger:
-        jobs = [ledger.append(delivery()), ledger.append(intent())]
-        for job in jobs:
-            job.result()
-        monkeypatch.setattr(journal.Journal, "add", lambda *_: seen.append([job.done() for job in waiting]))
-        with ledger._gate:  # nothing is taken from the queue before both are in it
-            pass
-        batch = [store_append(ledger, intent()), store_append(ledger, delivery())]
-        waiting = [job.future for job in batch]
-        ledger._answer(batch, [[3], [4]])
+        monkeypatch.setattr(journal.Journal, "add", lambda *_: seen.append([job.future.done() for job in jobs]))
+        ledger._answer(jobs, [[3], [4]])
 
     assert [[False, True]] == seen
-    assert [[3], [4]] == [future.result(timeout=0) for future in waiting]
-
-
-def store_append(ledger: Ledger, fact: Fact) -> object:
-    """Return a job of the writer's, without handing it over."""
-    from concurrent.futures import Future
-
-    from kit.ledger.store import _Append
-
-    return _Append((to_row(fact),), (), Future())
+    assert [[3], [4]] == [job.future.result(timeout=0) for job in jobs]
 
 
 def test_a_missing_file_is_made_anew_from_its_journal(path: Path) -> None:
@@ -240,8 +227,6 @@ def test_what_a_crash_kept_from_the_journal_is_caught_up(path: Path, monkeypatch
 
 def test_a_line_that_could_not_be_written_is_owed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A journal without room fails no append; its lines are written with the next one, after a line break."""
-    import os
-
     with Ledger.open(path) as ledger:
         ledger.append(intent()).result()
         with monkeypatch.context() as patch:
@@ -359,7 +344,7 @@ def _spoil(path: Path, what: str, which: str, place: float, value: int) -> None:
 
 
 @settings(
-    max_examples=int(__import__("os").environ.get("EXX", "60")),
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -17,7 +17,7 @@ from sqlalchemy import Column, Index, MetaData, Table, Text
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from kit.errors import LedgerError
-from kit.ledger import disk, examination, schema, store
+from kit.ledger import checkup, disk, schema, store
 from kit.ledger.facts import Delivery, Departure, Fact, to_row
 from kit.ledger.journal import read_journal
 from kit.ledger.reading import fetch_facts
@@ -308,7 +308,7 @@ def test_an_older_file_is_brought_up_to_date_and_keeps_its_facts(path: Path, mon
     connection.close()
     added = CreateTable(Table("moods", MetaData(), Column("task", Text)))
     monkeypatch.setattr(schema, "SCHEMA_CHANGES", (*SCHEMA_CHANGES, (added,)))
-    monkeypatch.setattr(examination, "SCHEMA_CHANGES", (*SCHEMA_CHANGES, (added,)))
+    monkeypatch.setattr(checkup, "SCHEMA_CHANGES", (*SCHEMA_CHANGES, (added,)))
     with Ledger.open(path) as ledger:
         assert [8] == ledger.append(departure()).result()
         assert [(7, intent()), (8, departure())] == list(ledger.facts())
@@ -348,7 +348,7 @@ def _trouble(code: int, text: str) -> sqlite3.OperationalError:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("where", ["kit.ledger.examination.check_pages", "kit.ledger.disk.sqlite3.connect"])
+@pytest.mark.parametrize("where", ["kit.ledger.checkup.check_pages", "kit.ledger.disk.sqlite3.connect"])
 def test_trouble_with_the_disk_is_no_damage(
     path: Path, monkeypatch: pytest.MonkeyPatch, trouble: Exception, where: str
 ) -> None:
@@ -403,16 +403,16 @@ def test_a_page_the_disk_does_not_give_is_no_damage(path: Path) -> None:
 
     page = "*** in database main ***\nPage 4: unable to get the page. error code="
     with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
-        examination.check_pages(Told(f"{page}266"))  # type: ignore[arg-type]
-    with pytest.raises(examination.Damaged, match="error code=11"):
-        examination.check_pages(Told(f"{page}11"))  # type: ignore[arg-type]
+        checkup.check_pages(Told(f"{page}266"))  # type: ignore[arg-type]
+    with pytest.raises(checkup.Damaged, match="error code=11"):
+        checkup.check_pages(Told(f"{page}11"))  # type: ignore[arg-type]
 
 
 def test_a_large_file_is_looked_at_for_a_bounded_time(ledger: Ledger) -> None:
     """What could not be looked through in time is taken for whole, and the connection stays usable."""
     ledger.append(*(delivery(second=n, task=f"t{n}") for n in range(2000))).result()
     with closing(disk.connect(ledger.path, "ro")) as connection:
-        examination.check_pages(connection, seconds=-1)
+        checkup.check_pages(connection, seconds=-1)
 
         assert 2000 == connection.execute("SELECT count(*) FROM facts").fetchone()[0]
 
@@ -448,6 +448,23 @@ def test_a_file_replaced_while_in_use_takes_nothing_more(ledger: Ledger, name: s
     ledger.close()
     with Ledger.open(ledger.path) as again:
         assert (1, intent()) in list(again.facts())
+
+
+def test_another_file_in_its_place_does_not_meet_its_wal(ledger: Ledger) -> None:
+    """Where another database took the ledger's name, its own WAL is put aside and not played onto that one."""
+    ledger.append(intent(), delivery()).result()
+    other = ledger.path.with_name("other.sqlite")
+    with Ledger.open(other) as made:
+        made.append(intent(task="t9")).result()
+    other.replace(ledger.path)
+    with pytest.raises(LedgerError, match="deleted or replaced"):
+        ledger.append(departure()).result()
+    ledger.close()
+
+    assert not ledger.path.with_name("ledger.sqlite-wal").exists()
+    assert 1 == len(list(ledger.path.parent.glob("ledger.damaged-*.sqlite-wal")))
+    with Ledger.open(ledger.path) as again:  # two ledgers, one name: the journal's facts and the file's
+        assert {"t1"} <= {fact.task for _, fact in again.facts()}
 
 
 def test_a_deleted_wal_is_noticed_and_what_it_held_is_kept(ledger: Ledger) -> None:

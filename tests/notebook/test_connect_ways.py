@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import socket
 
 import pytest
 
 import kit
 from kit.service.control_client import Control
+from tests.flows.acting import until
 from tests.notebook.kernels import running_kernel
 from tests.notebook.test_session import CANARY, bytes_below
 
@@ -81,6 +85,70 @@ def test_waiting_for_a_way_has_an_end(connect, told, monkeypatch, caplog):
     connect(tunnel="ngrok")
 
     assert caplog.records[-1].message.startswith("Callbacks cannot arrive yet: the ngrok tunnel is still opening")
+
+
+def test_the_same_cell_again_says_what_is_wrong_and_nothing_else(connect, told, monkeypatch, caplog):
+    """A session that is there already is silent while its way is good, and says it where it is not."""
+    monkeypatch.setenv("NGROK_AUTHTOKEN", CANARY)
+    caplog.set_level(logging.INFO, "kit.notebook.live")
+    first = connect(tunnel="ngrok")
+    caplog.clear()
+    connect(tunnel="ngrok")
+    assert "" == caplog.text
+
+    told[1].update(state="down", problem="The agent ended.")
+    assert first is connect(tunnel="ngrok")
+    assert "Callbacks cannot arrive: The agent ended." in caplog.text
+
+
+def test_an_address_of_one_s_own_brings_the_callbacks(connect, caplog):
+    """With `public_url` the way is proven before the submission, and what arrives there is the result."""
+    caplog.set_level(logging.INFO, "kit.notebook.live")
+    port = connect().service.public_port
+    session = connect(public_url=f"http://127.0.0.1:{port}")
+    song = session.generate_music(style="x", title="y", instrumental=True, save=False).wait(timeout=60)
+    (way,) = [way for way in session.health().ways if way["driver"] == "url"]
+
+    assert f"Callbacks arrive at http://127.0.0.1:{port}." in caplog.text
+    assert ("proven", "callback") == (way["state"], session.tasks().set_index("id").loc[song.id, "learned_by"])
+    assert session.health().ok
+
+
+def test_an_address_that_leads_nowhere_submits_nothing_and_polling_goes_on(connect):
+    """Submitting says what is wrong and sends nothing; `tunnel="none"` goes on, and each result is found by asking."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        session = connect(public_url=f"http://127.0.0.1:{closed.getsockname()[1]}")
+        with pytest.raises(kit.TunnelError):
+            session.generate_music("a song", save=False)
+        assert not session.health().ok
+    before = session.sandbox.creates
+    session = connect(tunnel="none")
+    song = session.generate_music("a song", save=False).wait(timeout=60)
+
+    assert (0, 1) == (before, session.sandbox.creates)
+    assert "poll" == session.tasks().set_index("id").loc[song.id, "learned_by"]
+
+
+def test_a_service_that_had_to_change_its_port_says_so_before_anything_is_bought(connect, caplog):
+    """Killed, with its port taken by somebody else: the next submission says that it was started again, and the port."""
+    caplog.set_level(logging.INFO, "kit.notebook.live")
+    session = connect()
+    old = session.service
+    with socket.socket() as taker:
+        taker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        os.kill(old.pid, signal.SIGKILL)
+        until(lambda: not old.alive())
+        taker.bind(("127.0.0.1", old.public_port))
+        taker.listen()
+        until(lambda: session.attached and session.service.pid != old.pid)
+        session.generate_music("a song", save=False)
+
+    assert "was started again; nothing is lost." in caplog.text
+    assert f"Port {old.public_port}" in caplog.text
+    caplog.clear()
+    assert session is connect()
+    assert "" == caplog.text
 
 
 def test_a_token_that_was_copied_badly_is_told_before_anything_starts(connect, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
+import logging
 from typing import Any
 
 import httpx
@@ -213,3 +214,90 @@ def test_tasks_are_awaited_together_in_a_plain_program(session):
     assert (451, failing.id) == (failed.code, failed.id)
     assert others == made
     assert {"succeeded"} == {task.status for task in made}
+
+
+def test_a_failed_task_is_bought_again_once_and_says_the_price(session, caplog):
+    """`resubmit` sends the same wish as a new task and lets the old one be; asked twice it is the same new task."""
+    caplog.set_level(logging.INFO, "kit.notebook.live")
+    with session.sandbox.next("music", code=451):
+        failed = buy(session, save=False)
+        with pytest.raises(kit.TaskFailed):
+            failed.wait(timeout=60)
+    before = session.sandbox.creates
+    new = failed.resubmit()
+
+    assert f"again as task {new.id}, for its price" in caplog.text
+    assert (failed.title, failed.id) == (new.title, new.state.instead_of)
+    assert "succeeded" == new.wait(timeout=60).status
+    assert new.id == failed.resubmit().id
+    assert "it is returned, and nothing was spent" in caplog.text
+    assert before + 1 == session.sandbox.creates
+
+
+def test_a_published_price_is_said(shared, caplog):
+    """Where the provider publishes what a song costs, `resubmit` says it."""
+    caplog.set_level(logging.INFO, "kit.notebook.live")
+    with shared.kie.sandbox.next("music", submit=451):
+        failed = buy(shared.kie, save=False)
+    failed.resubmit().wait(timeout=60)
+
+    assert "for up to 12 credits." in caplog.text
+
+
+def test_a_lost_submission_says_what_it_may_cost_and_the_ways_on(connect):
+    """Waiting for it ends in `Unconfirmed` with every way; its card says the same; `resubmit` lets the lost one go."""
+    session = connect("sandbox-kie")
+    with session.sandbox.next("music", submit="lost_answer", callbacks="lost"):
+        lost = buy(session, save=False)
+    with pytest.raises(kit.Unconfirmed) as raised:
+        lost.wait(timeout=0.5)
+    told = str(raised.value)
+    new = lost.resubmit().wait(timeout=60)
+
+    parts = [
+        "12 credits may have been charged",
+        "never sent again by itself",
+        "ts callback settles it",
+        "session.adopt",
+    ]
+    for part in (*parts, lost.id, "task.resubmit()", "task.forget()", "12 credits more", "Nothing arrived in"):
+        assert part in told, part
+    assert ("succeeded", "abandoned") == (new.status, lost.status)
+    assert 2 == session.sandbox.creates
+    with pytest.raises(kit.TaskFailed, match="not followed"):
+        lost.wait()
+
+
+def test_a_card_of_a_lost_submission_shows_the_ways(session):
+    """What the error says stands on the card too, and our own words are not said to be the provider's."""
+    with session.sandbox.next("music", submit="lost_answer", callbacks="lost"):
+        lost = buy(session, save=False)
+    card = lost._repr_html_()
+    lost.forget()
+
+    assert "may have been charged" in card
+    assert "task.resubmit()" in card
+    assert "The provider wrote" not in card
+
+
+def test_without_an_address_of_ours_a_lost_submission_ends_the_wait_at_once(connect):
+    """Under polling alone nothing can name the task, so there is nothing to wait for."""
+    session = connect(tunnel="none")
+    with session.sandbox.next("music", submit="lost_answer"):
+        lost = buy(session, save=False)
+    with pytest.raises(kit.Unconfirmed, match=r"task\.resubmit\(\)") as raised:
+        lost.wait(timeout=60)
+
+    assert "callback settles" not in str(raised.value)
+
+
+def test_a_delivery_is_worked_through_again(session):
+    """`replay` takes a row, a frame of one row or a number, and returns the task; nothing is stored twice."""
+    song = buy(session, save=False).wait(timeout=60)
+    until(lambda: song.state.deliveries >= 3)
+    rows = session.deliveries().query("id == @song.id")
+    replayed = [session.replay(each) for each in (rows.iloc[-1], rows.tail(1), int(rows["seq"].iloc[-1]))]
+
+    assert [song.id] * 3 == [task.id for task in replayed]
+    assert rows["seq"].to_list() == session.deliveries().query("id == @song.id")["seq"].to_list()
+    assert "succeeded" == song.status

@@ -6,17 +6,17 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 from kit.service.children import Children
-from kit.service.keeper import Rhythm
+from kit.service.rhythm import Rhythm
 from kit.service.ways import Reach, Way, Ways
 from kit.settings import Secret
 from tests.agent import TOKEN, StandIn
 
-__all__ = ["FAST", "Listener", "described", "kept", "listening", "ngrok", "reached"]
+__all__ = ["FAST", "Listener", "answering", "described", "kept", "listening", "ngrok", "reached"]
 
 FAST: dict[str, Any] = {
     "look_s": 0.05,
@@ -52,26 +52,54 @@ class Listener:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request."""
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            target = head.split()[1]
-            self.heard.append(target)
-            waiting = self._expected.get(target.rpartition("/cb/")[2])
-            if waiting is not None and not waiting.done():
-                waiting.set_result(None)
-            status = self.answer if waiting is not None else 404
-            writer.write(f"HTTP/1.1 {status} -\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}".encode())
-            await writer.drain()
-        writer.close()
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        target = head.split()[1]
+        self.heard.append(target)
+        waiting = self._expected.get(target.rpartition("/cb/")[2])
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+        status = self.answer if waiting is not None else 404
+        writer.write(f"HTTP/1.1 {status} -\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}".encode())
+        await writer.drain()
+
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 
 @contextlib.asynccontextmanager
-async def listening(listener: Listener | None = None) -> AsyncIterator[Listener]:
-    """Serve on a free loopback port."""
-    listener = listener or Listener()
-    server = await asyncio.start_server(listener.serve, "127.0.0.1", 0)
-    listener.port = server.sockets[0].getsockname()[1]
-    async with server:
+async def answering(handler: Handler) -> AsyncIterator[int]:
+    """Answer connections on a free loopback port, which is what this gives; none is left open."""
+    running: set[asyncio.Task[Any]] = set()
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        running.add(task)
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                await handler(reader, writer)
+        finally:
+            running.discard(task)
+            writer.close()
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await writer.wait_closed()
+
+    server = await asyncio.start_server(one, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in list(running):
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.sleep(0.01)  # whoever was accepted just now
+
+
+@contextlib.asynccontextmanager
+async def listening() -> AsyncIterator[Listener]:
+    """Have a listener of its own serve."""
+    listener = Listener()
+    async with answering(listener.serve) as listener.port:
         yield listener
 
 

@@ -84,7 +84,7 @@ def test_the_configuration_is_private_and_inspects_nothing(tmp_path):
 
     assert 0o600 == stat.S_IMODE(mode)
     assert (3, TOKEN, -1) == (config["version"], agent["authtoken"], agent["inspect_db_size"])
-    assert [False] * 3 == [agent[k] for k in ("update_check", "remote_management", "console_ui")]
+    assert [False] * 2 == [agent[k] for k in ("update_check", "remote_management")]
     assert agent["web_addr"].startswith("127.0.0.1:")
     assert not agent["web_addr"].endswith(":4040")
     assert own_session

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from kit.errors import InvalidInput, SettingsError, TunnelError
 from kit.service.challenge import Challenger
-from kit.service.keeper import Keeper, Rhythm, _Purse
+from kit.service.keeper import Keeper
+from kit.service.rhythm import Purse, Rhythm
 from kit.service.tunnel import OwnUrl, Way, checked_url
 from kit.service.ways import Reach
 from kit.settings import Secret
 from tests.agent import StandIn
-from tests.service.listening import Listener, kept, listening, ngrok, reached
+from tests.service.listening import Listener, answering, kept, listening, ngrok, reached
 from tests.service.test_ngrok import agents
 
 EITHER = 'kit.connect("sunoapi", tunnel="none")'
@@ -129,12 +130,12 @@ def test_a_proof_goes_out_and_comes_in_and_is_good_for_a_while(tmp_path):
             first = len(listener.heard)
             await asyncio.sleep(0.6)
             await asyncio.gather(*(ways.prove(way) for _ in range(50)))
-            return way, first, listener.heard
+            return way.state, way, first, listener.heard
 
-    way, first, heard = asyncio.run(run())
+    state, way, first, heard = asyncio.run(run())
 
     assert (1, 2) == (first, len(heard))
-    assert "proven" == way.state
+    assert "proven" == state
     assert way.proven_at is not None
     assert len(set(heard)) == 2, "each challenge has a secret of its own"
     assert all(target.startswith("/a/path/cb/") and len(target) >= len("/a/path/cb/") + 32 for target in heard)
@@ -148,12 +149,9 @@ def test_a_foreign_server_is_no_proof(tmp_path):
         body = b"<html><script>alert(1)</script><h1>JupyterLab\x1b[31m</h1> token=hunter2" + b"x" * 9000
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         await writer.drain()
-        writer.close()
 
     async def run():
-        server = await asyncio.start_server(foreign, "127.0.0.1", 0)
-        async with server, kept(tmp_path) as (ways, _):
-            port = server.sockets[0].getsockname()[1]
+        async with answering(foreign) as port, kept(tmp_path) as (ways, _):
             return await refusal(ways, await ways.open(Reach(driver="url", url=f"http://127.0.0.1:{port}")))
 
     message = asyncio.run(run())
@@ -206,10 +204,13 @@ def test_nobody_there_and_no_such_name_and_no_trust_are_told_apart(tmp_path, mon
     async def unknown(*_args, **_kwargs):
         raise socket.gaierror(-2, "Name or service not known")
 
+    async def plain(_, writer):
+        writer.write(b"HTTP/1.1 400 plain HTTP\r\n\r\n")
+
     async def run():
-        async with kept(tmp_path) as (ways, listener):
+        async with answering(plain) as untrusted, kept(tmp_path, pauses_s=(60,)) as (ways, _):
             nobody = await refusal(ways, await ways.open(Reach(driver="url", url=f"http://127.0.0.1:{port}")))
-            tls = await refusal(ways, await ways.open(Reach(driver="url", url=f"https://127.0.0.1:{listener.port}")))
+            tls = await refusal(ways, await ways.open(Reach(driver="url", url=f"https://127.0.0.1:{untrusted}")))
             monkeypatch.setattr("anyio.connect_tcp", unknown)
             name = await refusal(ways, await ways.open(Reach(driver="url", url="https://window-seat.invalid")))
             return nobody, tls, name
@@ -237,7 +238,7 @@ def test_a_black_hole_costs_a_submission_no_longer_than_its_limit(tmp_path):
 
 
 def test_an_error_page_of_ngrok_is_its_sentence(tmp_path):
-    """The monthly limit, as ngrok's page says it: the sentence, ngrok's own words, and no restart that would not help."""
+    """The monthly limit, as ngrok's page says it: the sentence, ngrok's own words, and no useless restart."""
     page = [429, "ERR_NGROK_727", "This ngrok account has reached its HTTP requests limit for the month."]
     stand_in = StandIn(tmp_path / "agent", page=page)
 
@@ -270,12 +271,12 @@ def test_a_killed_agent_is_noticed_and_another_takes_over_with_its_url(tmp_path)
             os.kill(agents()[0].pid, signal.SIGKILL)
             noticed = await reached(lambda: way.state != "proven")
             await ways.prove(way)  # a submission at this moment waits for the next agent
-            return before, way, noticed, ways._counts["tunnel_down"], len(agents())
+            return before, way.describe(), noticed, ways._counts["tunnel_down"], len(agents())
 
-    before, way, noticed, downs, running = asyncio.run(run())
+    before, shown, noticed, downs, running = asyncio.run(run())
 
-    assert before != way.url
-    assert ("proven", 1, 1, 1) == (way.state, way.restarts, downs, running)
+    assert before != shown["url"]
+    assert ("proven", 1, 1, 1) == (shown["state"], shown["restarts"], downs, running)
     assert noticed < 2
     assert len(changes) >= 3
 
@@ -316,8 +317,30 @@ def test_a_vanished_endpoint_is_noticed_and_opened_again(tmp_path):
     assert restarts >= 1
 
 
+def test_an_agent_that_hangs_is_noticed_and_replaced(tmp_path, monkeypatch):
+    """An agent that is there but answers nothing, twice in a row, is ended and another one started."""
+    monkeypatch.setattr("kit.service.ngrok.LOOK_S", 0.3)
+    monkeypatch.setattr("kit.service.ngrok.END_S", 0.3)
+    stand_in = StandIn(tmp_path / "agent")
+
+    async def run():
+        async with kept(tmp_path) as (ways, _):
+            way = await ways.open(ngrok(stand_in))
+            await ways.prove(way)
+            os.kill(agents()[0].pid, signal.SIGSTOP)
+            await reached(lambda: way.state != "proven")
+            problem = way.problem
+            await reached(lambda: way.state == "proven")
+            return problem, len(agents())
+
+    problem, running = asyncio.run(run())
+
+    assert "no longer answers" in problem
+    assert 1 == running
+
+
 def test_a_lost_session_is_given_time_and_proven_when_it_is_back(tmp_path):
-    """The agent says that it lost its session: the way is down at once, the agent stays, and what it regains is proven."""
+    """The agent says that it lost its session: the way is down at once, the agent stays, what it regains is proven."""
     stand_in = StandIn(tmp_path / "agent")
 
     async def run():
@@ -464,7 +487,7 @@ def test_a_way_that_opens_too_slowly_says_so_and_goes_on(tmp_path):
 
     message = asyncio.run(run())
 
-    assert "still being opened (starting the ngrok agent ...)" in message
+    assert "not open yet (starting the ngrok agent)" in message
     assert "submit again in a minute" in message
 
 
@@ -472,8 +495,8 @@ def test_a_fault_of_the_keeper_is_logged_without_what_it_held(tmp_path, monkeypa
     """A fault of ours ends neither the service nor the keeping, and its message, which may hold a secret, stays out."""
     stand_in = StandIn(tmp_path / "agent")
 
-    async def stumble(*_):
-        raise ValueError("hunter2")
+    async def stumble(*held):
+        raise ValueError(f"hunter{len(held)}")
 
     monkeypatch.setattr("kit.service.ngrok.NgrokAgent.open", stumble)
 
@@ -551,7 +574,7 @@ def test_a_purse_fills_up_slowly_and_owes_no_more_than_one(monkeypatch):
     """Empty is empty: what is owed is one challenge at the most, and it refills at its pace."""
     now = [0.0]
     monkeypatch.setattr("kit.service.keeper.time.monotonic", lambda: now[0])
-    purse = _Purse(2, 10)
+    purse = Purse(2, 10)
     for _ in range(50):
         purse.pay()
     empty = purse.full_enough
@@ -571,13 +594,10 @@ def test_what_answers_slowly_or_nonsense_is_told(tmp_path):
             writer.write(bytes([byte]))
             await writer.drain()
             await asyncio.sleep(0.02)
-        writer.close()
 
     async def run(what: bytes) -> str:
-        server = await asyncio.start_server(lambda r, w: says(r, w, what), "127.0.0.1", 0)
-        async with server:
-            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            found = await Challenger(Listener().expecting).cross(url, within_s=0.5)
+        async with answering(lambda r, w: says(r, w, what)) as port:
+            found = await Challenger(Listener().expecting).cross(f"http://127.0.0.1:{port}", within_s=0.5)
             assert found is not None
             return found.sentence
 
@@ -594,13 +614,10 @@ def test_a_secret_that_was_echoed_is_not_shown(tmp_path):
         body = b"you asked for " + head.split()[1]
         writer.write(b"HTTP/1.1 404 -\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         await writer.drain()
-        writer.close()
 
     async def run():
-        server = await asyncio.start_server(echo, "127.0.0.1", 0)
-        async with server:
-            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            found = await Challenger(Listener().expecting).cross(url, within_s=2)
+        async with answering(echo) as port:
+            found = await Challenger(Listener().expecting).cross(f"http://127.0.0.1:{port}", within_s=2)
             return found.sentence
 
     assert '"you asked for /cb/…"' in asyncio.run(run())

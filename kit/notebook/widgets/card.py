@@ -119,8 +119,8 @@ def _names(state: TaskState) -> tuple[str, str, str]:
 def _verdict(state: TaskState) -> Iterable[str]:
     if state.status == "failed" or (state.status == "unconfirmed" and state.meaning):
         code = f"Code {state.code}: " if state.code is not None else ""
-        yield f"{code}{state.meaning or 'the provider gave no reason'}."
-        if state.message:
+        yield _sentence(f"{code}{state.meaning or 'the provider gave no reason'}.")
+        if state.message and _provider_wrote(state):
             yield f"The provider wrote: {state.message}"
         if state.refunded is not None:
             yield f"Credits: {'refunded' if state.refunded else 'not refunded'}."
@@ -130,6 +130,12 @@ def _verdict(state: TaskState) -> Iterable[str]:
         yield "The request left and no answer came; its callback can still settle it. Next: wait for it, or resubmit()."
     if state.known_as:
         yield f"The provider already had this task: it is {state.known_as} here."
+
+
+def _provider_wrote(state: TaskState) -> bool:
+    """Tell whether the message is the provider's own, and not ours about an answer that never came."""
+    answer = state.evidence.answer
+    return state.status != "unconfirmed" or answer is None or answer.http_status is not None
 
 
 def _ids(state: TaskState) -> Iterable[tuple[str, str]]:
