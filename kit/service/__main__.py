@@ -16,26 +16,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m kit.service", description=__doc__)
     parser.add_argument("--area", type=Path, required=True, help="the half of the data folder to serve")
     parser.add_argument("--launch", action="store_true", help="start the service in a session of its own and exit")
+    parser.add_argument("--state", type=Path, help="the private folder of its record (default: by the settings)")
+    parser.add_argument(
+        "--idle", type=float, help="seconds without need after which it ends (default: by the settings)"
+    )
     options = parser.parse_args()
     if options.launch:
-        print(detach_and_run(options.area))
+        print(detach_and_run(options.area, [word for word in sys.argv[1:] if word != "--launch"]))
         return 0
     try:
-        return serve(options.area.resolve())
+        return serve(options.area.resolve(), state=options.state, idle_s=options.idle)
     except KitError as reason:
         print(reason, file=sys.stderr)  # the sentence alone: a kernel shows the end of this
         return 1
 
 
-def detach_and_run(area: Path) -> int:
+def detach_and_run(area: Path, arguments: list[str]) -> int:
     """Start the service proper in a session of its own and return its pid; runs inside the launcher."""
-    argv = [sys.executable, "-m", "kit.service", "--area", str(area)]
+    argv = [sys.executable, "-m", "kit.service", *arguments]
     with (area / "logs" / "service.out").open("ab") as out:
         return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, close_fds=True, **apart()).pid
 
 
-def serve(area: Path) -> int:
-    """Serve one area; return 0 also where another service already does."""
+def serve(area: Path, *, state: Path | None = None, idle_s: float | None = None) -> int:
+    """Serve one area; return 0 also where another service already does. What is not given is read off the settings."""
     # The launcher needs nothing of this, and a kernel waits for it.
     import asyncio
 
@@ -44,7 +48,7 @@ def serve(area: Path) -> int:
     from kit.settings import idle_seconds, state_folder
 
     keep_files_private()  # ledger, archive and logs are their owner's alone
-    state = state_folder(area)
+    state = state or state_folder(area)
     lock = FileLock(area / "service.lock")  # beside the ledger: whoever shares the folder shares the lock
     try:
         lock.acquire(timeout=0)
@@ -60,7 +64,7 @@ def serve(area: Path) -> int:
         _log_to(area / "logs" / "service.log")
         from kit.service.service import Service
 
-        service = Service(area, state, idle_s=idle_seconds())
+        service = Service(area, state, idle_s=idle_seconds() if idle_s is None else idle_s)
         asyncio.run(service.run())
     finally:
         lock.release()

@@ -102,7 +102,7 @@ class Keeper:
             steady = self._proven > opened and time.monotonic() - opened > self._rhythm.steady_s
             self._failures = 1 if steady else self._failures + 1
             self._down(trouble.sentence)
-            await self._driver.close()
+            await self._shut()
             await self._pause(trouble)
             self.way.restarts += 1
 
@@ -111,7 +111,7 @@ class Keeper:
         if self._proof is not None:
             self._proof.cancel()
         self._generation += 1
-        await self._driver.close()
+        await self._shut()
         self._enter("closed")
 
     async def _stand(self) -> Trouble:
@@ -128,10 +128,16 @@ class Keeper:
         except Trouble as trouble:
             self._refused()
             return trouble
-        except Exception as fault:  # a fault of ours must not end the service; its message may hold what is secret
+        except Exception as fault:  # a fault of ours must not end the service
             self._refused()
-            _log.error("keeping the tunnel broke off: %s\n%s", type(fault).__name__, _where(fault))
+            _log_fault("keeping", fault)
             return Trouble(f"The keeper of the tunnel stumbled ({type(fault).__name__}); the service's log says where.")
+
+    async def _shut(self) -> None:
+        try:
+            await self._driver.close()
+        except Exception as fault:
+            _log_fault("closing", fault)
 
     async def _watch(self) -> Trouble:
         while True:
@@ -281,5 +287,7 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
         pass
 
 
-def _where(fault: BaseException) -> str:
-    return "".join(traceback.format_tb(fault.__traceback__))
+def _log_fault(doing: str, fault: Exception) -> None:
+    """Log where a fault was and of what kind; its message may hold what is secret."""
+    where = "".join(traceback.format_tb(fault.__traceback__))
+    _log.error("%s the tunnel broke off: %s\n%s", doing, type(fault).__name__, where)

@@ -58,6 +58,7 @@ class NgrokAgent:
         self._running: Any = None  # pyngrok's NgrokProcess
         self._adopted: int | None = None
         self._starting: asyncio.Task[str | None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._path = self._endpoint = self._name = ""
         self._said: deque[str] = deque(maxlen=SPOKEN)
         self._lost: str | None = None
@@ -74,7 +75,7 @@ class NgrokAgent:
         try:
             config = await asyncio.to_thread(self._configuration, program)
             await self._start(config)
-            return await self._connect(config)
+            return await self._connect()
         except OSError as reason:
             raise self._refused(f"The ngrok agent could not be started ({reason.strerror}).") from None
 
@@ -95,15 +96,18 @@ class NgrokAgent:
 
     async def close(self) -> None:
         """End the agent and wait for its end; take its configuration away."""
-        starting, running = self._starting, self._running
-        if starting is not None and not starting.done():
+        if self._closing is None or self._closing.done():
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)  # whoever is cancelled meanwhile leaves no agent behind
+
+    async def _close(self) -> None:
+        starting, self._starting = self._starting, None
+        while starting is not None and not starting.done():
+            if self._running is not None:
+                self._running.proc.kill()  # pyngrok waits for its next line, whatever its time limit says
+            await asyncio.wait([starting], timeout=0.05)
             self._notice()
-            running = self._running
-            if running is not None:
-                running.proc.kill()  # pyngrok waits for its next line, whatever its time limit says
-            with contextlib.suppress(Exception):
-                await starting
-        self._starting = self._running = None
+        running, self._running = self._running, None
         if running is not None:
             await asyncio.to_thread(_end, running)
         if self._adopted is not None:
@@ -136,8 +140,8 @@ class NgrokAgent:
         deadline = time.monotonic() + START_S + 1
         while not self._starting.done():
             await asyncio.wait([self._starting], timeout=0.02 if self._running is None else 0.1)
-            if self._notice():
-                await asyncio.to_thread(self._children.leash, self._adopted)
+            if pid := self._notice():
+                await asyncio.to_thread(self._children.leash, pid)
             if refusal := self._refusal(*self._said):
                 raise refusal  # the agent itself would try again and again
             if time.monotonic() > deadline:
@@ -147,23 +151,24 @@ class NgrokAgent:
             raise self._refused("The ngrok agent did not get a connection.", failure, *self._said)
         self._lost = None
 
-    def _notice(self) -> bool:
-        """Get hold of the agent's process as soon as it is there, and record it; return whether that was just now."""
+    def _notice(self) -> int | None:
+        """Get hold of the agent's process as soon as it is there, and record it; return its pid the first time."""
         from pyngrok import process
 
         if self._running is None:
             # pyngrok hands it out only once it is healthy, and by then it may have run for 20 s.
             self._running = process._current_processes.get(self._path)
         if self._running is None or self._adopted is not None:
-            return False
-        self._adopted = self._running.proc.pid
-        self._children.adopt(self._adopted, "ngrok agent")
-        return True
+            return None
+        pid: int = self._running.proc.pid
+        self._adopted = pid
+        self._children.adopt(pid, "ngrok agent")
+        return pid
 
-    async def _connect(self, config: Any) -> str:
+    async def _connect(self) -> str:
         self._name = f"callboard-{secrets.token_hex(6)}"
         upstream = f"http://127.0.0.1:{self._public_port()}"
-        url, failure = await asyncio.to_thread(_open_endpoint, config, self._name, upstream)
+        url, failure = await asyncio.to_thread(_open_endpoint, self._running, self._name, upstream)
         if url is None:
             raise self._refused("The ngrok agent did not open an endpoint.", failure)
         try:
@@ -181,6 +186,7 @@ class NgrokAgent:
                 self._said.append(cleaned(str(reason or line.line), token=self._token, longest=600))
             if any(phrase in words for phrase in BACK):
                 self._lost = None
+                self._said.clear()
             elif any(phrase in words for phrase in GONE) and level in ("WARNING", "ERROR", "CRITICAL"):
                 self._lost = cleaned(str(reason or words), token=self._token, longest=200)
 
@@ -240,13 +246,18 @@ def _start_agent(config: Any) -> str | None:
     return None
 
 
-def _open_endpoint(config: Any, name: str, upstream: str) -> tuple[str | None, str]:
-    """Return the endpoint's public URL, or None and why there is none. Blocks: runs in a thread."""
+def _open_endpoint(running: Any, name: str, upstream: str) -> tuple[str | None, str]:
+    """Return the endpoint's public URL, or None and why there is none. Blocks: runs in a thread.
+
+    `ngrok.connect` does the same, but would start an agent, or fetch one, where ours has just been ended.
+    """
     from pyngrok import ngrok
     from pyngrok.exception import PyngrokNgrokHTTPError
 
+    wanted = {"name": name, "upstream": {"url": upstream}, "inspect": False}
     try:
-        return ngrok.connect(upstream, name=name, pyngrok_config=config, inspect=False).public_url, ""
+        made = ngrok.api_request(f"{running.api_url}/api/endpoints", method="POST", data=wanted, timeout=CONNECT_S)
+        return ngrok.NgrokTunnel(made, running.pyngrok_config, running.api_url).public_url, "it names no address"
     except PyngrokNgrokHTTPError as refusal:
         return None, refusal.body
     except Exception as fault:

@@ -126,10 +126,15 @@ async def _apart(work: Callable[[], str | None]) -> str | None:
     def run() -> None:
         result = work()
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
-            loop.call_soon_threadsafe(lambda: done.done() or done.set_result(result))
+            loop.call_soon_threadsafe(_settle, done, result)
 
     threading.Thread(target=run, name="fetching the ngrok agent", daemon=True).start()
     return await done
+
+
+def _settle(done: asyncio.Future[str | None], result: str | None) -> None:
+    if not done.done():
+        done.set_result(result)
 
 
 def _install(folder: Path, path: Path) -> str | None:

@@ -14,7 +14,7 @@ from kit.errors import ServiceError
 from kit.service.control_client import Control
 from kit.service.platforms import apart, identity
 from kit.service.record import ServiceRecord, kit_version
-from kit.settings import service_environment, state_folder
+from kit.settings import idle_seconds, service_environment, state_folder
 
 __all__ = ["attach", "await_end", "launch", "log_tail", "running"]
 
@@ -62,10 +62,11 @@ def attach(area: Path, *, timeout: float = START_TIMEOUT_S) -> Control:
 def launch(area: Path) -> int:
     """Start the service through a launcher that exits at once, so that it is nobody's child; return its pid.
 
-    The service works in `area`, so that it needs no folder of the notebook's, and knows the settings that are no
-    secret; keys reach it by its control port. Raises `ServiceError` where nothing can be started there.
+    The service works in `area`, so that it needs no folder of the notebook's and no `.env` there; keys reach it by its
+    control port. Raises `ServiceError` where nothing can be started there.
     """
     argv = [sys.executable, "-m", "kit.service", "--launch", "--area", str(area)]
+    argv += ["--state", str(state_folder(area)), "--idle", str(idle_seconds())]
     nothing, waits = subprocess.DEVNULL, LAUNCH_TIMEOUT_S
     try:
         (area / "logs").mkdir(parents=True, exist_ok=True)

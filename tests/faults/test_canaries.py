@@ -28,7 +28,8 @@ VARIABLES = {"KIE_API_KEY": KEY, "KIE_WEBHOOK_KEY": WEBHOOK_KEY, "NGROK_AUTHTOKE
 WALK = r"""
 %xmode Verbose
 import logging, os, pathlib, threading, _thread, traceback
-import httpx, kit
+import json, urllib.request
+import kit
 logging.basicConfig(level=logging.DEBUG, filename="debug.log")
 outside = pathlib.Path(os.environ["OUTSIDE"])
 typed = lambda: outside.joinpath("typed").read_text()
@@ -86,8 +87,8 @@ s.callback_url('opera')
 ###
 url = s.callback_url('wav')
 heard = {'code': 200, 'data': {'task_id': 'x', 'audioWavUrl': 'https://media.example.com/a.wav'}}
-done = outside.joinpath('url').write_text(url), httpx.post(url, json=heard), httpx.get(url), httpx.post(url + 'x')
-del url, heard, done
+done = outside.joinpath('url').write_text(url), urllib.request.urlopen(url, json.dumps(heard).encode()).status
+del url
 ###
 tables = {n: getattr(s, n)() for n in ('tasks', 'tracks', 'files', 'deliveries', 'lineage')}
 for name, table in tables.items():

@@ -8,13 +8,16 @@ import signal
 import time
 from pathlib import Path
 
+import nbformat
 import psutil
 import pytest
+from nbclient import NotebookClient
 
 import kit
 from kit import settings
 from tests.agent import TOKEN, StandIn
 from tests.flows.acting import job_of, make_song, until
+from tests.guards.source import ROOT
 
 
 @pytest.fixture
@@ -178,3 +181,20 @@ def test_the_token_is_nowhere_but_in_its_file(connect, stand_in, tmp_path, capsy
     assert TOKEN not in shown
     assert [] == leaks
     assert ["ngrok.yml"] == with_it
+
+
+@pytest.mark.timeout(240)
+def test_the_first_notebook_runs_through_the_tunnel(connect, stand_in, tmp_path):
+    """The first notebook, told to go through the tunnel and nothing else, ends with every result; callbacks crossed."""
+    notebook = nbformat.read(ROOT / "notebooks" / "00_start_here.ipynb", as_version=4)
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("kit.connect()", 'kit.connect(tunnel="ngrok")')
+    with (tmp_path / "kernel.log").open("ab") as log:
+        NotebookClient(notebook, kernel_name="python3", timeout=120).execute(stderr=log)
+    session = connect(tunnel="ngrok", speed=None)
+    through = session.way()["url"]
+    frame = session.tasks()
+
+    assert all(job["callback_url"].startswith(f"{through}/cb/") for job in session.sandbox.jobs())
+    assert {"succeeded"} == set(frame["status"])
+    assert (frame["deliveries"] > 0).all()

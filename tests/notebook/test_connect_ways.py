@@ -10,6 +10,7 @@ import socket
 import pytest
 
 import kit
+from kit.service import process
 from kit.service.control_client import Control
 from tests.flows.acting import until
 from tests.notebook.kernels import running_kernel
@@ -130,17 +131,23 @@ def test_an_address_that_leads_nowhere_submits_nothing_and_polling_goes_on(conne
     assert "poll" == session.tasks().set_index("id").loc[song.id, "learned_by"]
 
 
-def test_a_service_that_had_to_change_its_port_says_so_before_anything_is_bought(connect, caplog):
-    """Killed, with its port taken by somebody else: the next submission says that it was started again, and the port."""
+def test_a_service_that_had_to_change_its_port_says_so_before_anything_is_bought(connect, caplog, monkeypatch):
+    """Killed, with its port taken by another program: the next submission says that it was started again, and where."""
     caplog.set_level(logging.INFO, "kit.notebook.live")
     session = connect()
-    old = session.service
+    old, start = session.service, process.attach
     with socket.socket() as taker:
+
+        def taken(area):
+            until(lambda: not old.alive())
+            if not taker.getsockname()[1]:
+                taker.bind(("127.0.0.1", old.public_port))
+                taker.listen()
+            return start(area)
+
         taker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        monkeypatch.setattr("kit.notebook.session.attach", taken)
         os.kill(old.pid, signal.SIGKILL)
-        until(lambda: not old.alive())
-        taker.bind(("127.0.0.1", old.public_port))
-        taker.listen()
         until(lambda: session.attached and session.service.pid != old.pid)
         session.generate_music("a song", save=False)
 

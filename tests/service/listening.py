@@ -10,13 +10,17 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+import pytest
+
+from kit.errors import TunnelError
 from kit.service.children import Children
 from kit.service.rhythm import Rhythm
 from kit.service.ways import Reach, Way, Ways
 from kit.settings import Secret
 from tests.agent import TOKEN, StandIn
 
-__all__ = ["FAST", "Listener", "answering", "described", "kept", "listening", "ngrok", "reached"]
+__all__ = ["FAST", "Listener", "agents", "answering", "described", "kept", "listening", "ngrok", "reached", "refusal"]
 
 FAST: dict[str, Any] = {
     "look_s": 0.05,
@@ -146,3 +150,20 @@ async def reached(true: Callable[[], Any], *, seconds: float = 15) -> float:
 def described(way: Way) -> str:
     """Return all that a way shows, as one text."""
     return f"{way.describe()} {way!r}"
+
+
+async def refusal(ways: Ways, way: Way) -> str:
+    """Return the sentence with which a way is not proven."""
+    with pytest.raises(TunnelError) as refused:
+        await ways.prove(way)
+    return str(refused.value)
+
+
+def agents() -> list[psutil.Process]:
+    """Return the stand-ins that run as children of this process."""
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if "--behaviour" in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE:
+                found.append(child)
+    return found

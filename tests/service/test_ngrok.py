@@ -21,17 +21,7 @@ from kit.errors import TunnelError
 from kit.service.ngrok_errors import cleaned, complaint_in
 from kit.settings import Secret
 from tests.agent import HELD_334, LIMIT_108, TOKEN, StandIn
-from tests.service.listening import described, kept, ngrok, reached
-
-
-def agents() -> list[psutil.Process]:
-    """Return the stand-ins that run as children of this process."""
-    found = []
-    for child in psutil.Process().children():
-        with contextlib.suppress(psutil.Error):
-            if "--behaviour" in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE:
-                found.append(child)
-    return found
+from tests.service.listening import agents, described, kept, ngrok, reached
 
 
 def free(port: int) -> bool:
@@ -88,6 +78,17 @@ def test_the_configuration_is_private_and_inspects_nothing(tmp_path):
     assert agent["web_addr"].startswith("127.0.0.1:")
     assert not agent["web_addr"].endswith(":4040")
     assert own_session
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_fetched(monkeypatch):
+    """Let no test fetch an agent by accident; those that mean it put their own in its place."""
+
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("pyngrok was about to fetch the agent")
+
+    monkeypatch.setattr("pyngrok.installer.install_ngrok", refuse)
+    monkeypatch.setattr("pyngrok.installer._download_file", refuse)
 
 
 @pytest.mark.parametrize(

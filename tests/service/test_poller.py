@@ -422,11 +422,11 @@ def test_a_task_that_stays_pending_for_an_hour_is_asked_for_every_five_minutes()
 
 
 def sleep_story(loop, *, slept_s, leap_s):
-    """Forty tasks end while the machine sleeps; return the world two minutes after it woke."""
+    """Twenty tasks end while the machine sleeps; return the world two minutes after it woke."""
 
     async def story():
-        async with World(loop, tasks=40) as world:
-            await asyncio.sleep(7300)  # by now each is asked for every five minutes, so that only waking finds it soon
+        async with World(loop, tasks=20) as world:
+            await asyncio.sleep(3700)  # by now each is asked for every five minutes, so that only waking finds it soon
             world.done_at = dict.fromkeys(world.done_at, loop.time())
             loop.now += slept_s  # nothing of ours ran meanwhile
             world.leap = leap_s
@@ -442,7 +442,7 @@ def test_after_a_sleep_everything_is_asked_for_soon_but_politely(slept_s, leap_s
     """Stopped for a minute, a clock eight hours ahead, or both: all found within half a minute, two a second."""
     world = run_virtually(lambda loop: sleep_story(loop, slept_s=slept_s, leap_s=leap_s))
 
-    assert 40 == len(world.found)
+    assert 20 == len(world.found)
     assert max(world.found.values()) <= world.woke + 30
     assert 2 >= world.most_in_a_second(world.woke)
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from kit import settings
-from kit.errors import ServiceError, SettingsError
+from kit.errors import InvalidInput, ServiceError, SettingsError
 from kit.service import process
 from kit.service.control_client import Control
 from kit.service.platforms import identity
@@ -111,8 +111,9 @@ def test_no_key_and_no_token_is_in_its_environment(area, monkeypatch):
     assert "KIT_STATE_DIR" in environment
 
 
-def test_it_starts_where_the_kernels_folder_is_gone(area, tmp_path):
+def test_it_starts_where_the_kernels_folder_is_gone(area, tmp_path, monkeypatch):
     """A folder that was removed while the kernel worked in it is no reason not to start."""
+    monkeypatch.setenv("KIT_IDLE_MINUTES", "30")  # so that no `.env` is looked for in a folder that is not there
     code = (
         "import os, sys; from pathlib import Path; os.rmdir(os.getcwd())\n"
         "from kit.service.process import attach\n"
@@ -289,13 +290,34 @@ def test_a_state_folder_that_cannot_be_used_is_an_error_with_the_next_step(area,
 def test_one_that_ends_at_its_start_is_an_error_with_its_last_words(area, monkeypatch):
     """The reason is in the message, and nobody waits for half a minute."""
     monkeypatch.setattr(process, "LOSER_WAITS_S", 0.5)
-    monkeypatch.setenv("KIT_IDLE_MINUTES", "-5")
+    (area / "service.lock").mkdir()
     began = time.monotonic()
-    with pytest.raises(ServiceError, match="KIT_IDLE_MINUTES=") as refusal:
+    with pytest.raises(ServiceError, match=r"did not start\. Its last lines:(.|\n)*service\.lock"):
         attach(area)
 
     assert time.monotonic() - began < 20
-    assert "Traceback" not in str(refusal.value)
+
+
+def test_a_setting_that_makes_no_sense_is_an_error_before_anything_is_launched(area, monkeypatch):
+    """The kernel says it, not a log."""
+    monkeypatch.setenv("KIT_IDLE_MINUTES", "-5")
+
+    with pytest.raises(InvalidInput, match="KIT_IDLE_MINUTES="):
+        attach(area)
+    assert [] == list(area.iterdir())
+
+
+def test_settings_in_a_file_beside_the_notebook_hold_for_the_service(area, tmp_path, monkeypatch):
+    """What `.env` says of the state folder and the idle time, the service does, though it works elsewhere."""
+    monkeypatch.delenv("KIT_STATE_DIR")
+    beside = tmp_path / "notebooks"
+    beside.mkdir()
+    (beside / ".env").write_text(f"KIT_STATE_DIR={tmp_path / 'elsewhere'}\nKIT_IDLE_MINUTES=7\n")
+    monkeypatch.chdir(beside)
+    record = attached(area)
+
+    assert record == ServiceRecord.read(next((tmp_path / "elsewhere").iterdir()))
+    assert "420.0" in psutil.Process(record.pid).cmdline()
 
 
 def test_the_log_tail_is_there_without_logs(tmp_path):
