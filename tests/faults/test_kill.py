@@ -25,7 +25,7 @@ from kit.service.process import attach
 from tests.faults.load import SPEED, BuyingKernel, Crowd, buy, services_of, title
 from tests.flows.acting import until
 
-CYCLES = int(os.environ.get("N", "30"))
+CYCLES = int(os.environ.get("N") or "30")
 FRESH_URLS = 4  # new listen-only URLs in every third cycle
 SONGS = 4
 DOUBLE = 0.3  # the share of kills that are followed by one of the successor
@@ -124,6 +124,8 @@ def test_what_was_answered_and_what_was_bought_survives_every_kill(connect, kern
     stored = deliveries(area)
     assert set() == crowd.kept - set(stored)
     assert {1} == set(stored.values())
+    assert 10 * CYCLES < len(crowd.kept), "there was no load to speak of"
+    print(f"{CYCLES} cycles, {len(crowd.kept)} acknowledged, {wished} wishes, {len(kernels)} kernels")
     each_wish_was_bought_at_most_once(session, area, wished)
     for kernel in kernels:
         for number, id in kernel.told.items():

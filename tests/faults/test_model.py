@@ -45,7 +45,9 @@ from kit.service.callbacks import echo_of, secret_hash
 from kit.service.hub import Hub
 from tests.faults.truth import EVIL, NOTHING, TruthfulJob, forged
 
-EXAMPLES, STEPS = int(os.environ.get("EXAMPLES", "500")), int(os.environ.get("STEPS", "30"))
+SOAK = bool(os.environ.get("SOAK"))
+EXAMPLES = int(os.environ.get("EXAMPLES") or (10_000 if SOAK else 500))
+STEPS = int(os.environ.get("STEPS") or (50 if SOAK else 30))
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # what is asked here is order; syncing has its own tests
 MANNERS = ["success", "failure", "stage", "no id", "two ids", "made up", "a list", "junk"]
 ROWS = 4
@@ -412,7 +414,7 @@ class Day(RuleBasedStateMachine):
         return result(state)
 
 
-@pytest.mark.timeout(max(120, EXAMPLES * STEPS / 100))
+@pytest.mark.timeout(max(300, EXAMPLES * STEPS / 25))
 def test_any_day_ends_as_a_quiet_one() -> None:
     """Deliveries true and forged, polls, restarts, lost answers, a jumping clock: the rows equal the quiet run's."""
     quiet = settings(

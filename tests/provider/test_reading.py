@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kit.provider.kinds import DIALECTS, KINDS, Dialect
-from kit.provider.reading import MAX_BODY, load, number, usable_url, whole
+from kit.provider.reading import MAX_BODY, MAX_VALUES, load, number, usable_url, whole
 from kit.provider.wire import Report, parse_delivery, parse_details, parse_submit, redact, sort_delivery
 
 KEYS = st.sampled_from(
@@ -140,6 +140,20 @@ def test_a_key_twice_with_two_values_is_noted_and_for_ids_refused() -> None:
     assert "key 'msg' appears twice with different values" in twice.notes
     ids = parse_delivery("video", "kie", GOOD.replace(b'{"task_id"', b'{"task_id": "u", "task_id"'))
     assert (ids.state, ids.task_id) == ("unreadable", None)
+
+
+@pytest.mark.parametrize("value", [b"1", b"[]", b"{}", b"1e9", b'"a"', b"NaN"])
+@pytest.mark.parametrize("coding", ["utf-8", "utf-16"])
+def test_a_body_of_too_many_values_is_set_aside_unread(value: bytes, coding: str) -> None:
+    """A kilobyte that unfolds into hundreds of thousands of values is not built; what answers really hold is."""
+    many = b",".join([value] * (MAX_VALUES + 1)).decode().encode(coding)
+    few = b",".join([value] * (MAX_VALUES // 4)).decode()
+
+    document = load(gzip.compress(("[" + many.decode(coding) + "]").encode(coding)))
+
+    assert document.value is None
+    assert (f"the body holds more than {MAX_VALUES} values",) == document.notes
+    assert MAX_VALUES // 4 == len(load(f"[{few}]".encode()).value)
 
 
 def test_a_gzip_bomb_is_cut() -> None:
