@@ -189,5 +189,8 @@ def _project_name(path: Path) -> str | None:
 
 
 def _upwards() -> list[Path]:
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError:  # it was removed while the kernel worked in it
+        return []
     return [here, *here.parents]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ __all__ = ["end_services", "running_services"]
 def running_services(folder: Path) -> list[ServiceRecord]:
     """Return the records, anywhere below `folder`, of services that still run."""
     found = [ServiceRecord.read(path.parent) for path in folder.rglob("service.json")]
-    return [record for record in found if record is not None and record.alive()]
+    return [record for record in found if record is not None and record.alive() and _is_ours(record.pid)]
 
 
 def end_services(folder: Path, *, deadline_s: float = 15) -> list[ServiceRecord]:
@@ -31,6 +32,16 @@ def end_services(folder: Path, *, deadline_s: float = 15) -> list[ServiceRecord]
         with contextlib.suppress(psutil.NoSuchProcess):
             _end(record, psutil.Process(record.pid), deadline_s)
     return records
+
+
+def _is_ours(pid: int) -> bool:
+    """Tell whether it is a service, or a child of this run: a record that a test wrote may name anybody."""
+    try:
+        process = psutil.Process(pid)
+        service = any(word.startswith("kit.service") for word in process.cmdline())
+        return pid not in (1, os.getpid()) and (service or psutil.Process() in process.parents())
+    except psutil.Error:
+        return False
 
 
 def _end(record: ServiceRecord, process: psutil.Process, deadline_s: float) -> None:

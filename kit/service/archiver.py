@@ -21,6 +21,7 @@ from kit.ledger.fold import FileState, TaskState
 from kit.service.download import Fetched, NotFetched, Rules, fetch
 from kit.service.examination import EXTENSIONS, Verdict
 from kit.service.hub import Hub
+from kit.service.platforms import sync_folder
 from kit.service.providers import Providers
 from kit.service.verifier import Verifier
 
@@ -204,9 +205,4 @@ def _put_in_place(part: Path, final: Path) -> None:
         os.link(part, final)
     except OSError:  # no hard links on this file system
         part.rename(final)
-    if os.name == "posix":
-        folder = os.open(final.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    sync_folder(final.parent)

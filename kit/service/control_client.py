@@ -39,7 +39,7 @@ class Control:
 
     def hello(self) -> dict[str, Any]:
         """Return version, number of attached kernels, whether the service is ending, and counts of what arrived."""
-        return self._ask("GET", "/hello")
+        return self._ask("GET", "/hello", timeout=5)
 
     def open_provider(
         self,

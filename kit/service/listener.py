@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import os
 import socket
 import time
 from collections import Counter
@@ -54,7 +53,7 @@ class _PublicServer(QuietServer):
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve on the bound `sockets` and close them at the end."""
         given = sockets or []
-        doors: list[socket.socket] = [_Door(self._watch, fileno=os.dup(one.fileno())) for one in given]
+        doors: list[socket.socket] = [_Door(self._watch, fileno=socket.dup(one.fileno())) for one in given]
         try:
             await super().serve(doors)
         finally:

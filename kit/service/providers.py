@@ -155,7 +155,7 @@ class Providers:
         agent = terms.user_agent or DEFAULT_USER_AGENT
         client = ProviderClient(profile.dialect, base_url, key, user_agent=agent)
         if program is not None:
-            program.on_move = partial(setattr, client, "base_url")
+            program.on_move = partial(self._follow, profile.name, client)
         return OpenProvider(profile, key, webhook_key, client, program, speed, way, agent)
 
     async def _run(self, profile: Profile, speed: float) -> Program:
@@ -168,6 +168,11 @@ class Providers:
         await program.start()
         write_private(self._kept, ports | {profile.name: program.port})
         return program
+
+    def _follow(self, name: str, client: ProviderClient, url: str) -> None:
+        """Ask a local program where it listens now, and keep that port for the next start."""
+        client.base_url = url
+        write_private(self._kept, self._read_ports() | {name: int(url.rsplit(":", 1)[1])})
 
     async def _close(self, provider: OpenProvider) -> None:
         await provider.client.aclose()

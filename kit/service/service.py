@@ -76,6 +76,7 @@ class Service:
         self._hub.on_change = self._changed
         self._started_at = datetime.now(UTC)
         self._needed_at = time.monotonic()
+        self._opening = 0
 
     async def run(self) -> None:
         """Serve until stopped."""
@@ -143,7 +144,11 @@ class Service:
         reach = _reach(asked.get("reach"), asked.get("ngrok_token"))
         terms = Terms(speed=asked.get("speed"), user_agent=asked.get("user_agent"), reach=reach, **secrets_given)
         in_use = self._hub.attached > 0 or bool(self._hub.unfinished(name))
-        provider = await self._providers.open(name, terms, in_use=in_use)
+        self._opening += 1
+        try:
+            provider = await self._providers.open(name, terms, in_use=in_use)
+        finally:
+            self._opening -= 1
         for state in [s for s in self._hub.states.values() if s.provider == name]:
             self._changed(state)
         return provider.describe()
@@ -257,7 +262,7 @@ class Service:
                 self.stop()
 
     def _needed(self) -> bool:
-        if self._hub.attached or self._archiver.busy:
+        if self._hub.attached or self._archiver.busy or self._opening:
             return True
         now = datetime.now(UTC)
         if any(u.expires_at and u.expires_at > now and not self._hub.states[u.task].final for u in self._urls()):

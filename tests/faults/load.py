@@ -5,6 +5,7 @@ As a program it is the kernel: ``python -m tests.faults.load <first wish> <wishe
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import json
@@ -21,9 +22,10 @@ from urllib.parse import urlsplit
 import psutil
 
 import kit
+from kit.service.control_client import Control
 from tests.guards.source import ROOT
 
-__all__ = ["BuyingKernel", "Crowd", "buy"]
+__all__ = ["SPEED", "BuyingKernel", "Crowd", "Wishes", "buy", "services_of", "title"]
 
 PAUSE_S = 0.55  # between two wishes: the simulated provider takes 20 in 10 s
 PER_URL = 150  # deliveries that are kept of one URL are 200, and the provider's own are among them
@@ -164,6 +166,31 @@ def title(number: int) -> str:
 def buy(session: kit.Session, number: int) -> kit.Task:
     """Buy what the wish `number` stands for, unless it was bought before."""
     return session.generate_music(style="slow piano", title=title(number), instrumental=True, save=False)
+
+
+class Wishes:
+    """Wishes that go straight to the service, several at once; what got no answer is wished again next time."""
+
+    FIRST = 10_000  # above the numbers of the kernels
+
+    def __init__(self) -> None:
+        self.told: dict[int, set[str]] = {}
+        self.wished: list[int] = []
+
+    def send(self, control: Control, *, fresh: int = 3) -> list[threading.Thread]:
+        """Wish anew, and again what was wished last; the threads end when the service has answered or is gone."""
+        self.wished += [self.FIRST + len(self.wished) + n for n in range(fresh)]
+        numbers = self.wished[-2 * fresh :]
+        threads = [threading.Thread(target=self._send, args=(control, number), daemon=True) for number in numbers]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _send(self, control: Control, number: int) -> None:
+        params = {"style": "slow piano", "title": title(number), "instrumental": True}
+        with contextlib.suppress(kit.KitError):
+            done = control.submit(provider="sandbox", kind="music", params=params, save=False, title=title(number))
+            self.told.setdefault(number, set()).add(done["id"])
 
 
 def _buy_all(first: int, most: int) -> None:

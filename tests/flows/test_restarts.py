@@ -133,11 +133,11 @@ def test_connecting_again_is_the_same_session_and_a_second_kernel_attaches(conne
 
 def test_an_idle_service_ends_by_itself(connect, monkeypatch):
     """With nobody attached and nothing pending the service is gone after its idle time."""
-    monkeypatch.setenv("KIT_IDLE_MINUTES", "0.05")
+    monkeypatch.setenv("KIT_IDLE_MINUTES", "0.1")
     session = connect()
     record = session.service
     session.close()
-    until(lambda: not record.alive(), seconds=20)
+    until(lambda: not record.alive(), seconds=40)
 
     with pytest.raises(kit.ServiceError, match="closed"):
         session.credits()

@@ -19,6 +19,8 @@ from tests.agent import TOKEN, StandIn
 from tests.flows.acting import job_of, make_song, until
 from tests.guards.source import ROOT
 
+pytestmark = pytest.mark.timeout(240)
+
 
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch) -> StandIn:
@@ -119,19 +121,22 @@ def test_a_session_that_ends_takes_its_agent_and_its_token_along(connect, stand_
     assert [] == [path.name for path in state.glob("ngrok*")]
 
 
-def test_a_tunnel_that_never_proves_lets_no_submission_out(connect, stand_in, tmp_path):
-    """A refused token: the submission to a paid profile is refused with the sentence, and nothing was sent or kept."""
+def test_a_tunnel_that_never_proves_lets_no_submission_out(connect, stand_in):
+    """A refused token: the submission is refused with the sentence, nothing was sent, charged or kept; polling alone,
+    asked for by name, goes on."""
     stand_in.behave(token="another")
-    session = connect("sunoapi", key="a-key", speed=None)
+    session = connect(tunnel="ngrok")
     with pytest.raises(kit.TunnelError) as refused:
         session.generate_music("a song that is never bought")
+    creates, rows, state = session.sandbox.creates, len(session.tasks()), session.way()["state"]
     log = (session.area / "logs" / "service.log").read_text(encoding="utf-8")
+    song = make_song(connect(tunnel="none"))
 
     assert "ERR_NGROK_107" in str(refused.value)
     assert 'tunnel="none"' in str(refused.value)
-    assert 0 == len(session.tasks())
-    assert "down" == session.way()["state"]
+    assert (0, 0, "down") == (creates, rows, state)
     assert TOKEN not in log
+    assert "succeeded" == song.status
 
 
 def test_an_own_address_is_proven_and_used(connect):
@@ -183,7 +188,6 @@ def test_the_token_is_nowhere_but_in_its_file(connect, stand_in, tmp_path, capsy
     assert ["ngrok.yml"] == with_it
 
 
-@pytest.mark.timeout(240)
 def test_the_first_notebook_runs_through_the_tunnel(connect, stand_in, tmp_path):
     """The first notebook, told to go through the tunnel and nothing else, ends with every result; callbacks crossed."""
     notebook = nbformat.read(ROOT / "notebooks" / "00_start_here.ipynb", as_version=4)
