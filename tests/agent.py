@@ -96,8 +96,9 @@ def quoted(value: str) -> str:
 class Endpoint:
     """A public port whose connections are piped to the upstream, byte by byte."""
 
-    def __init__(self, name: str, upstream: str, told: Behaviour) -> None:
-        self.name, self.upstream, self._told = name, upstream, told
+    def __init__(self, asked: dict[str, Any], told: Behaviour) -> None:
+        self.name, self.upstream = asked["name"], asked["upstream"]["url"]
+        self._inspect, self._told = asked.get("inspect", True), told
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind(("127.0.0.1", told["port"] or 0))
@@ -111,11 +112,13 @@ class Endpoint:
 
     def describe(self) -> dict[str, Any]:
         """Return the endpoint as the local API has it."""
+        uri = f"/api/endpoints/{self.name}"
         return {
             "name": self.name,
             "url": self.url,
             "upstream": {"url": self.upstream},
-            "uri": f"/api/endpoints/{self.name}",
+            "inspect": self._inspect,
+            "uri": uri,
         }
 
     def _serve(self) -> None:
@@ -184,10 +187,10 @@ class Api(BaseHTTPRequestHandler):
         if words := self.told["endpoint"]:
             self._say(502, {"error_code": 103, "status_code": 502, "msg": "failed to start", "details": {"err": words}})
             return
-        endpoint = Endpoint(asked["name"], asked["upstream"]["url"], self.told)
+        endpoint = Endpoint(asked, self.told)
         self.endpoints[endpoint.name] = endpoint
         log("info", "started endpoint", obj="tunnels", name=endpoint.name, addr=endpoint.upstream, url=endpoint.url)
-        self._say(201, endpoint.describe() | {"inspect": asked.get("inspect")})
+        self._say(201, endpoint.describe())
 
     def do_DELETE(self) -> None:
         """Stop an endpoint."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FACTS",
-    "INSERT_FACT",
     "INSERT_NUMBERED_FACT",
     "INSERT_URL",
     "SCHEMA_CHANGES",
@@ -40,6 +40,7 @@ __all__ = [
     "URLS",
     "URL_COLUMNS",
     "apply_changes",
+    "insert_facts",
     "minted_url",
     "sql",
     "url_row",
@@ -95,7 +96,7 @@ def sql(statement: ClauseElement, *, named: bool = True) -> str:
 
 # The two inserts of facts take tuples, which the driver binds in half the time of mappings.
 _VALUES: dict[str, Any] = {name: bindparam(name) for name in Row._fields}
-INSERT_FACT = sql(insert(FACTS).values(_VALUES), named=False)
+_INSERT_FACT = sql(insert(FACTS).values(_VALUES), named=False)
 INSERT_NUMBERED_FACT = sql(
     insert(FACTS).prefix_with("OR IGNORE").values({"seq": bindparam("seq"), **_VALUES}), named=False
 )
@@ -104,6 +105,12 @@ SELECT_URLS = sql(select(URLS).order_by(URLS.c.created_at))
 URL_COLUMNS = tuple(column.name for column in URLS.columns)
 _SELECT_VERSIONS = sql(select(_CHANGES.c.version).order_by(_CHANGES.c.version))
 _INSERT_VERSION = sql(insert(_CHANGES))
+
+
+@cache
+def insert_facts(count: int) -> str:
+    """Return the statement that inserts `count` facts, their values one after the other."""
+    return _INSERT_FACT + f", {_INSERT_FACT[_INSERT_FACT.rindex('(') :]}" * (count - 1)
 
 
 def versions(connection: sqlite3.Connection) -> list[int]:

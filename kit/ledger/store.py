@@ -9,6 +9,7 @@ import threading
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -19,7 +20,7 @@ from kit.ledger.facts import Fact, MintedUrl, Row, to_row
 from kit.ledger.journal import NOT_KEPT, Journal, fact_line, url_line
 from kit.ledger.reading import disk_id, fetch_facts, unusable
 from kit.ledger.rescue import journal_of, make_usable, move_sides
-from kit.ledger.schema import INSERT_FACT, INSERT_URL, apply_changes, minted_url, url_row
+from kit.ledger.schema import INSERT_URL, apply_changes, insert_facts, minted_url, url_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ __all__ = ["Ledger", "MintedUrl"]
 
 log = logging.getLogger(__name__)
 
+_AT_ONCE = 6  # a statement inserts 2 ** 6 facts at most
 _BATCH = 256  # facts that share one sync at most; more would make the first of them wait
 _PAGE = 4096
 _FOLD_EVERY = 1000  # pages of the WAL, roughly, after which they are folded into the database
@@ -323,7 +325,7 @@ def _write(connection: sqlite3.Connection, batch: list[_Append]) -> list[list[in
     connection.execute("BEGIN IMMEDIATE")
     end = 0
     if rows:
-        connection.executemany(INSERT_FACT, rows)
+        _insert(connection, rows)
         end = connection.execute("SELECT last_insert_rowid()").fetchone()[0] + 1
     for job in batch:
         for url in job.urls:
@@ -331,3 +333,13 @@ def _write(connection: sqlite3.Connection, batch: list[_Append]) -> list[list[in
     connection.execute("COMMIT")
     numbers = iter(range(end - len(rows), end))  # one writer, one transaction: they follow each other
     return [[next(numbers) for _ in job.rows] for job in batch]
+
+
+def _insert(connection: sqlite3.Connection, rows: list[Row]) -> None:
+    """Insert rows many at a time: the driver gives up the interpreter lock at each statement, not at each row."""
+    start = 0
+    while start < len(rows):
+        size = 1 << min(_AT_ONCE, (len(rows) - start).bit_length() - 1)  # a handful of statements to prepare
+        values = list(chain.from_iterable(rows[start : start + size]))
+        connection.execute(insert_facts(size), values)
+        start += size

@@ -210,9 +210,10 @@ class Keeper:
     async def _standing(self) -> str | None:
         """Wait until the way is open; return the problem where it cannot be opened, or not in time."""
         refusals = self._refusals
-        if self.way.state == "down" and time.monotonic() - self._refused_at < REFUSED_JUST_NOW_S:
-            return self.way.problem
-        self._wanted.set()
+        if self.way.state == "down":
+            if time.monotonic() - self._refused_at < REFUSED_JUST_NOW_S:
+                return self.way.problem
+            self._wanted.set()
         try:
             async with asyncio.timeout(self._rhythm.ready_s):
                 while self.way.state not in ("open", "proven"):

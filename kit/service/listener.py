@@ -19,6 +19,7 @@ __all__ = ["CONNECTIONS", "public_server"]
 
 CONNECTIONS = 256  # that have not sent a complete request; beyond, the one that has waited longest goes
 AT_ONCE = 4  # parts in which as many are accepted: a burst then pushes out nobody who was not even read yet
+GRACE_S = 0.1  # a connection may stay so long, however many others come: time to send what it came for
 KERNEL_QUEUE = 1024  # connections that may wait to be accepted
 PAUSE_S = 0.5  # between two attempts to accept while there is no file descriptor left
 
@@ -80,7 +81,7 @@ class _Door(socket.socket):
 
     def accept(self) -> tuple[socket.socket, Any]:
         """Return the next connection; raise `BlockingIOError` where there is none, or no descriptor for it."""
-        if time.monotonic() < self._closed_until:
+        if time.monotonic() < self._closed_until or self._watch.is_busy():
             raise BlockingIOError
         try:
             return super().accept()
@@ -99,18 +100,21 @@ class _Watch:
     def __init__(self, counts: Counter[str]) -> None:
         self.counts = counts
         self.limit = _room()
-        self._waiting: dict[Connection, None] = {}
+        self._waiting: dict[Connection, float] = {}  # and since when, in monotonic seconds
 
     def wait(self, connection: Connection) -> None:
         """Watch a connection, as the one that has waited least; where there is no room the longest goes."""
         self._waiting.pop(connection, None)
-        self._waiting[connection] = None
-        if len(self._waiting) > self.limit:
-            self.evict()
+        self._waiting[connection] = time.monotonic()
+        self._make_room()
 
     def release(self, connection: Connection) -> None:
         """Leave a connection alone: its request is complete, or it is gone."""
         self._waiting.pop(connection, None)
+
+    def is_busy(self) -> bool:
+        """Tell whether there is no room, and nobody who had the time to send what it came for."""
+        return len(self._waiting) >= self.limit and not self._has_old()
 
     def evict(self) -> bool:
         """Close the connection that has waited longest; False where nobody waits."""
@@ -126,6 +130,14 @@ class _Watch:
         """Send away whoever has taken too long."""
         for connection in [one for one in self._waiting if one.due <= now]:
             connection.expire()
+        self._make_room()
+
+    def _make_room(self) -> None:
+        while len(self._waiting) > self.limit and self._has_old():
+            self.evict()
+
+    def _has_old(self) -> bool:
+        return time.monotonic() - next(iter(self._waiting.values())) >= GRACE_S
 
 
 def _room() -> int:

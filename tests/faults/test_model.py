@@ -47,7 +47,7 @@ from tests.faults.truth import EVIL, NOTHING, TruthfulJob, forged
 
 SOAK = bool(os.environ.get("SOAK"))
 EXAMPLES = int(os.environ.get("EXAMPLES") or (10_000 if SOAK else 500))
-STEPS = int(os.environ.get("STEPS") or (50 if SOAK else 30))
+STEPS = int(os.environ.get("STEPS") or (50 if SOAK else 24))
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # what is asked here is order; syncing has its own tests
 MANNERS = ["success", "failure", "stage", "no id", "two ids", "made up", "a list", "junk"]
 ROWS = 4

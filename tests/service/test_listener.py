@@ -370,6 +370,7 @@ def test_no_trickle_outlasts_the_deadline(monkeypatch, first, drip, answer, coun
 def test_the_longest_waiting_goes_where_there_is_no_room(monkeypatch) -> None:
     """At the limit the connection that has waited longest is closed, idle or trickling; a complete request never is."""
     monkeypatch.setattr(listener, "CONNECTIONS", 4)
+    monkeypatch.setattr(listener, "GRACE_S", 0)
 
     async def act(world):
         world.app.hold = asyncio.Event()
@@ -411,6 +412,30 @@ def test_a_burst_of_connections_costs_no_request(monkeypatch) -> None:
     assert 300 == len(world.app.asked)
 
 
+def test_nobody_is_pushed_out_before_it_could_send(monkeypatch) -> None:
+    """However many come at once, a connection stays long enough to send its request; those too many wait outside."""
+    monkeypatch.setattr(listener, "CONNECTIONS", 8)
+    monkeypatch.setattr(listener, "GRACE_S", 0.3)
+
+    async def act(world):
+        early = [await world.open() for _ in range(8)]
+        await asyncio.sleep(0.1)
+        late = [await world.open() for _ in range(40)]
+        await asyncio.sleep(0.1)
+        for _, writer in early:
+            writer.write(H + b"Connection: close\r\nContent-Length: 0\r\n\r\n")
+        answers = [await all_of(reader) for reader, _ in early]
+        for _, writer in late:
+            writer.write(H + b"Connection: close\r\nContent-Length: 0\r\n\r\n")
+        return answers, [await all_of(reader) for reader, _ in late]
+
+    world, (early, late) = within(act)
+
+    assert [OK_CLOSE] * 8 == early
+    assert [OK_CLOSE] * 40 == late
+    assert {} == world.counts
+
+
 def test_an_app_that_breaks_off_is_500_and_tells_nothing() -> None:
     """The sender of a request over which the app broke gets a fixed body, and the next one is served."""
 
@@ -449,6 +474,9 @@ def test_out_of_descriptors_the_door_makes_room_and_then_pauses(monkeypatch) -> 
     evicted = [True, False]
 
     class Watch:
+        def is_busy(self):
+            return False
+
         def evict(self):
             return evicted.pop(0)
 

@@ -12,6 +12,7 @@ import stat
 import traceback
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from hypothesis import given
@@ -67,9 +68,11 @@ def test_the_configuration_is_private_and_inspects_nothing(tmp_path):
             path = tmp_path / "private" / "ngrok.yml"
             [agent] = agents()
             listed = await asyncio.to_thread(lambda: json.loads(path.read_text()))
-            return path.stat().st_mode, listed, os.getsid(agent.pid) == agent.pid
+            async with httpx.AsyncClient(trust_env=False) as http:
+                served = (await http.get(f"http://{listed['agent']['web_addr']}/api/endpoints")).json()["endpoints"]
+            return path.stat().st_mode, listed, os.getsid(agent.pid) == agent.pid, served
 
-    mode, config, own_session = asyncio.run(run())
+    mode, config, own_session, served = asyncio.run(run())
     agent = config["agent"]
 
     assert 0o600 == stat.S_IMODE(mode)
@@ -78,6 +81,7 @@ def test_the_configuration_is_private_and_inspects_nothing(tmp_path):
     assert agent["web_addr"].startswith("127.0.0.1:")
     assert not agent["web_addr"].endswith(":4040")
     assert own_session
+    assert [False] == [endpoint["inspect"] for endpoint in served]
 
 
 @pytest.fixture(autouse=True)
