@@ -102,7 +102,10 @@ def ngrok_token() -> Secret | None:
 
 def service_environment() -> dict[str, str]:
     """Return the environment without keys and tokens: what runs in the background gets them handed over instead."""
-    return {name: value for name, value in os.environ.items() if not name.endswith(("_KEY", "_AUTHTOKEN"))}
+    kept = {name: value for name, value in os.environ.items() if not name.endswith(("_KEY", "_AUTHTOKEN"))}
+    for name in ("no_proxy", "NO_PROXY"):  # else pyngrok asks a proxy for what is on this machine
+        kept[name] = ",".join(filter(None, [kept.get(name), "127.0.0.1", "localhost"]))
+    return kept
 
 
 def idle_seconds() -> float:

@@ -148,6 +148,8 @@ def _with_delivery(known: Evidence, intent: Intent, fact: Delivery) -> Evidence:
     )
     fresh = Heard(report, fact.at, fact.at, order)
     same = next((h for h in known.heard if h.report.task_id == report.task_id), fresh)
+    if same is not fresh and same.order >= order and same.since <= fact.at:
+        return replace(known, deliveries=known.deliveries + 1)  # it says nothing that was not heard before
     best = replace(max(same, fresh, key=lambda h: h.order), since=min(same.since, fresh.since))
     others = [h for h in known.heard if h.report.task_id != report.task_id]
     heard = sorted((*others, best), key=lambda h: (h.since, h.report.task_id or ""))

@@ -14,13 +14,13 @@ from kit.ledger.evidence import Evidence, Heard, LearnedBy, gather, heard_id, he
 from kit.provider.kinds import KINDS, Code, meaning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from kit.ledger.facts import Answer, Fact, FileFact, Intent
     from kit.provider.wire import Link, Report, Take
 
-__all__ = ["FileState", "Status", "TaskState", "advance", "fold"]
+__all__ = ["FileState", "Status", "TaskState", "advance", "advance_all", "fold"]
 
 Status = Literal["planned", "submitting", "pending", "succeeded", "failed", "unconfirmed", "abandoned"]
 
@@ -142,17 +142,31 @@ class TaskState:
         return self.status == "succeeded" and bool(self.files) and all(f.status == "saved" for f in self.files)
 
 
-def advance(state: TaskState | None, seq: int, fact: Fact) -> TaskState:
-    """Return the state after `fact`, which has the number `seq`; `state` is None before a task's first fact."""
-    return _derive(gather(state.evidence if state else Evidence(fact.task), seq, fact))
+def advance(state: TaskState | None, facts: Sequence[tuple[int, Fact]]) -> TaskState:
+    """Return the state after one or more numbered facts of one task; many at once cost little more than one.
+
+    `state` is None before a task's first fact.
+    """
+    known = state.evidence if state else Evidence(facts[0][1].task)
+    for seq, fact in facts:
+        known = gather(known, seq, fact)
+    return _derive(known)
+
+
+def advance_all(states: dict[str, TaskState], facts: Iterable[tuple[int, Fact]]) -> list[TaskState]:
+    """Bring `states`, by our id, up to date with facts of any tasks; return those that changed."""
+    news: dict[str, list[tuple[int, Fact]]] = {}
+    for seq, fact in facts:
+        news.setdefault(fact.task, []).append((seq, fact))
+    for task, numbered in news.items():
+        states[task] = advance(states.get(task), numbered)
+    return [states[task] for task in news]
 
 
 def fold(facts: Iterable[tuple[int, Fact]]) -> TaskState | None:
     """Return the state that one task's numbered facts amount to; None for no facts."""
-    evidence: Evidence | None = None
-    for seq, fact in facts:
-        evidence = gather(evidence or Evidence(fact.task), seq, fact)
-    return _derive(evidence) if evidence else None
+    numbered = list(facts)
+    return advance(None, numbered) if numbered else None
 
 
 def _derive(known: Evidence) -> TaskState:
@@ -177,7 +191,7 @@ def _derive(known: Evidence) -> TaskState:
         request_key=intent.request_key,
         origin=intent.origin,
         save=intent.save or known.save_asked,
-        task_id=known_id(known) or heard_id(known),
+        task_id=known_id(known) or (heard_id(known) if intent.origin == "elsewhere" else None),
         ask_id=known_id(known) or heard_id(known),
         status=status,
         listening=known.listening,
@@ -289,12 +303,12 @@ def _lost(known: Evidence, intent: Intent, answer: Answer) -> Code:
     price = kind.credits.get(intent.dialect) if kind and intent.dialect in kind.priced else None
     cost = f"{price:g} credits" if price else "its price"
     text = f"the answer to the submission was lost: the task may exist, and {cost} may have been charged"
-    waiting = "its callback settles it if it still arrives; " if known.listening else ""
+    waiting = "Its callback settles it if it still arrives" if known.listening else "Nothing will call back"
     step = (
-        f"{waiting}session.adopt the id that the provider's own log shows; task.resubmit() buys it again, for up "
+        f"{waiting}; session.adopt the id that the provider's own log shows; task.resubmit() buys it again, for up "
         f"to {cost} more; task.forget() lets it go."
     )
-    return Code(answer.code, text, False, None, step[0].upper() + step[1:], "unknown")
+    return Code(answer.code, text, False, None, step, "unknown")
 
 
 def _lost_from_sight(known: Evidence) -> Code | None:

@@ -15,7 +15,7 @@ import pandas as pd
 from kit.ledger.effects import Hearing
 from kit.ledger.facts import Delivery
 from kit.provider.kinds import meaning
-from kit.provider.wire import parse_delivery
+from kit.provider.wire import parse_delivery, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -249,7 +249,7 @@ def _delivery(
         kind=kind,
         signature=fact.signature,
         duplicate=duplicate,
-        body=fact.body.decode("utf-8", "replace"),
+        body=redact(fact.body),
         meaning=_meaning(kind, dialect, report),
         effect=hearing.effect(report, state),
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from kit.ledger.fold import TaskState, advance
+from kit.ledger.fold import TaskState, advance_all
 from kit.ledger.reading import fetch, fetch_facts
 
 if TYPE_CHECKING:
@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from kit.ledger.reading import FileId
 
 __all__ = ["Reader"]
+
+
+class _View(NamedTuple):
+    """What was read of which file, up to which number."""
+
+    file: FileId | None
+    seen: int
+    states: dict[str, TaskState]
 
 
 class Reader:
@@ -25,9 +33,7 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self._lock = threading.Lock()
-        self._states: dict[str, TaskState] = {}
-        self._seen = 0
-        self._file: FileId | None = None
+        self._view = _View(None, 0, {})
 
     def facts(self, task: str | None = None, since: int = 0, *, only: str | None = None) -> list[tuple[int, Fact]]:
         """Return facts in order with their numbers: of `task`, numbered above `since`, of the type `only`."""
@@ -39,16 +45,17 @@ class Reader:
         A file that took the place of the one read before (a rebuilt ledger) is read from its beginning.
         """
         with self._lock:
-            file, facts = fetch(self.path, since=self._seen)
-            if file != self._file:
-                if self._seen:
+            view = self._view
+            file, facts = fetch(self.path, since=view.seen)
+            if file != view.file:
+                if view.seen:
                     file, facts = fetch(self.path)
-                self._forget()
-                self._file = file
-            for seq, fact in facts:
-                self._states[fact.task] = advance(self._states.get(fact.task), seq, fact)
-                self._seen = seq
-            return dict(self._states)
+                view = _View(file, 0, {})
+            states = dict(view.states)
+            advance_all(states, facts)
+            # One store: an interrupt in the middle of a cell leaves the view before or the view after.
+            self._view = _View(file, facts[-1][0] if facts else view.seen, states)
+            return dict(states)
 
     def state(self, either_id: str) -> TaskState | None:
         """Return the task with our id or the provider's id `either_id`; of several rows the one still followed."""
@@ -65,12 +72,7 @@ class Reader:
     def close(self) -> None:
         """Forget what was read; may be called again. There is no connection to close."""
         with self._lock:
-            self._forget()
-
-    def _forget(self) -> None:
-        self._states.clear()
-        self._seen = 0
-        self._file = None
+            self._view = _View(None, 0, {})
 
     def __enter__(self) -> Self:
         return self

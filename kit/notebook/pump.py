@@ -77,9 +77,8 @@ class Pump:
 
     def disown(self) -> None:
         """Let go of the event connection in a forked child: the parent's end alone shall keep it open."""
-        line = self.control._line if self.control is not None else None
-        if line is not None:
-            line.close()  # closes this process's copy; a shutdown would end the parent's
+        if self.control is not None:
+            self.control.disown()
 
     def wait_for_change(self, timeout: float) -> bool:
         """Wait for an event, at most `timeout` seconds; return whether one came since this thread last waited."""

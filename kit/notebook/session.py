@@ -217,7 +217,7 @@ class Session:
         return frames.files(self._reader)
 
     def deliveries(self) -> pd.DataFrame:
-        """Return one row an arrival of a callback: its body as it came, and in `effect` what it meant for its task.
+        """Return one row an arrival of a callback: its body, callback URLs hidden, and in `effect` what it meant.
 
         The columns and the words of `effect` are listed in `kit.ledger.frames.deliveries`.
         """
@@ -291,10 +291,10 @@ class Session:
     def shutdown(self) -> None:
         """End the service; what is pending is taken up again by the next `connect()`."""
         self._check_process()
-        record = self._pump.control.record if self._pump.control else running(self.area)
         self._leave()
         self._pump.stop()
         self._pump.shut_down = True
+        record = running(self.area)  # only now: where the service had died, the pump may just have started another
         if record is not None:
             control = Control(record)
             with contextlib.suppress(ServiceError):  # it may be ending already, and then has nothing to say

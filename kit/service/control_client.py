@@ -75,11 +75,11 @@ class Control:
 
     def resubmit(self, id: str) -> dict[str, Any]:
         """Buy what a task wanted again, as a new task; return its ``{"id"}``."""
-        return self._ask("POST", f"/tasks/{id}/resubmit")
+        return self._ask("POST", f"/tasks/{id}/resubmit", timeout=60)
 
     def submit(self, **asked: Any) -> dict[str, Any]:
         """Record an intent and send it; return ``{"id", "earlier"}`` once the intent is durable."""
-        return self._ask("POST", "/tasks", asked)
+        return self._ask("POST", "/tasks", asked, timeout=60)  # proving the tunnel may take 25 s
 
     def command(self, id: str, verb: str) -> dict[str, Any]:
         """Run one verb (refresh, confirm, forget, save) on a task."""
@@ -122,6 +122,11 @@ class Control:
             self._line = None
             if self._closed:
                 self._http.close()
+
+    def disown(self) -> None:
+        """Close this process's copy of the event connection, after a fork; the parent's stays open."""
+        if self._line is not None:
+            self._line.close()
 
     def close(self) -> None:
         """Detach and drop the connections; the service goes on."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from kit.errors import LedgerError
 from kit.ledger.facts import Delivery, Fact
-from kit.ledger.fold import TaskState, advance, fold
+from kit.ledger.fold import TaskState, advance_all, fold
 from kit.ledger.store import Ledger, MintedUrl
 
 __all__ = ["Arrivals", "Hub"]
@@ -43,8 +43,9 @@ class Hub:
         self.arrivals: defaultdict[str, Arrivals] = defaultdict(Arrivals)
         self._listeners: set[_Listener] = set()
         self._intake = _Intake(ledger)
-        for seq, fact in ledger.facts():
-            self._fold(seq, fact)
+        facts = list(ledger.facts())
+        advance_all(self.states, facts)
+        for _, fact in facts:
             if isinstance(fact, Delivery):
                 self._count(fact, 1)
 
@@ -72,11 +73,8 @@ class Hub:
 
     def apply(self, seqs: Sequence[int], facts: Sequence[Fact]) -> None:
         """Fold durable facts into the picture and tell the listeners."""
-        for seq, fact in zip(seqs, facts, strict=True):
-            self._fold(seq, fact)
-        for task in dict.fromkeys(fact.task for fact in facts):
-            state = self.states[task]
-            self.tell({"task": task, "status": state.status, "seq": state.last_seq})
+        for state in advance_all(self.states, zip(seqs, facts, strict=True)):
+            self.tell({"task": state.id, "status": state.status, "seq": state.last_seq})
             self.on_change(state)
 
     async def record(self, *facts: Fact, urls: Sequence[MintedUrl] = ()) -> None:
@@ -122,9 +120,6 @@ class Hub:
             yield listener
         finally:
             self._listeners.discard(listener)
-
-    def _fold(self, seq: int, fact: Fact) -> None:
-        self.states[fact.task] = advance(self.states.get(fact.task), seq, fact)
 
     def _count(self, fact: Delivery, sign: int) -> None:
         arrivals = self.arrivals[fact.task]

@@ -54,7 +54,7 @@ class _Appointment:
     followed_at: float
     asked_at: float = float("-inf")
     failures: int = 0
-    doubts: int = 0  # how often it is still to be asked about an end that a callback named
+    doubts: int = len(DOUBT_GAPS_S)  # how often it may still be asked soon about an end that only a callback named
     said: bytes = b""  # the hash of the last recorded answer: it may be large, and finished tasks stay here
     said_at: float = float("-inf")
 
@@ -97,12 +97,11 @@ class Poller:
         """Bring the appointment of a task forward to now, or to the end of the shortest gap."""
         state = self._hub.states[id]
         provider = self._providers.get(state.provider)
-        if provider is None or not state.task_id:
-            return
+        if provider is None or not state.ask_id or (cause == "callback" and state.status == "succeeded"):
+            return  # a success stays, whatever is said later
         appointment = self._appointment(id)
-        if cause == "callback":
-            appointment.doubts = len(DOUBT_GAPS_S)
-        self._date(id, max(self._clock(), appointment.asked_at + SHORTEST_GAP_S / provider.speed), cause)
+        gap = LONGEST_GAP_S if cause == "callback" and state.final else SHORTEST_GAP_S
+        self._date(id, max(self._clock(), appointment.asked_at + gap / provider.speed), cause)
 
     def failing(self, provider: str) -> int:
         """Return how many requests to a provider have failed in a row; 0 where the last one was answered."""
@@ -237,12 +236,12 @@ class Poller:
         """Ask for a task and record what is new; return whether the provider gave an answer that says something."""
         state = self._hub.states[id]
         provider = self._providers.get(state.provider)
-        if provider is None or not state.task_id:
+        if provider is None or not state.ask_id:
             return True
-        asked_id = state.task_id
+        asked_id = state.ask_id
         answer = await provider.client.details(state.kind, asked_id)
         body = redact(answer.body, [provider.key.reveal()])
-        said = sha256(f"{answer.http_status} {body}".encode("utf-8", "surrogatepass")).digest()
+        said = sha256(f"{asked_id} {answer.http_status} {body}".encode("utf-8", "surrogatepass")).digest()
         same = said == appointment.said and self._clock() - appointment.said_at < SAME_AGAIN_S
         answered = answer.http_status < 500 and answer.http_status != 429 and answer.report.state != "unreadable"
         if same and cause != "person":
@@ -256,7 +255,7 @@ class Poller:
                 body=body,
                 cause=cause,
                 asked_id=asked_id,
-                echo=echo_of(self._hub, id, answer.body),
+                echo=self._echo(state, asked_id, answer.body),
             )
         )
         appointment.said, appointment.said_at = said, self._clock()
@@ -265,9 +264,16 @@ class Poller:
             self._on_untold(state)
         return answered
 
+    def _echo(self, state: TaskState, asked_id: str, body: bytes) -> Literal["ours", "other", "none"]:
+        """Tell whose answer this is: by the callback URL it repeats, else by the row that is known to have the id."""
+        echo = echo_of(self._hub, state.id, body)
+        if echo == "none" and not state.task_id and self._hub.by_task_id(state.provider, asked_id, besides=state.id):
+            return "other"  # a delivery named the id of another row, and the answer does not say whose it is
+        return echo
+
 
 def _askable(state: TaskState) -> bool:
-    return bool(state.task_id) and not state.final
+    return bool(state.ask_id) and not state.final
 
 
 def _named_an_end(state: TaskState) -> bool:

@@ -80,6 +80,9 @@ class Submitter:
             ServiceError: the task may still come to its end, or has come to a good one.
         """
         async with self._again:  # two clicks are one purchase
+            provider = self._providers.get(self._hub.states[id].provider)
+            if provider is not None:
+                await self._ways.prove(provider.way)  # it may take a while, in which a callback may settle the task
             state = self._hub.states[id]
             if earlier := next((s for s in self._hub.states.values() if s.instead_of == id), None):
                 return earlier.id
@@ -141,7 +144,8 @@ class Submitter:
         else:
             promise.set_result(intent.task)
         finally:
-            self._promised.pop(key, None)
+            if self._promised.get(key) is promise:  # a wish with again=True may have put its own in this place
+                del self._promised[key]
         return intent.task
 
     async def _send_or_adopt(self, intent: Intent, provider: OpenProvider, params: dict[str, Any]) -> None:
@@ -149,6 +153,8 @@ class Submitter:
             await self._hub.record(intent)
             return
         await self._ways.prove(provider.way)  # before anything is recorded: where it fails nothing was wanted
+        if self._closed or self._providers.get(intent.provider) is not provider:
+            raise ServiceError(f"{intent.provider} was opened anew just now; nothing was sent. Submit again.")
         callback_url, urls, base = NOWHERE, [], provider.way.url
         if base is not None:
             secret, url = self._new_url(intent, provider.profile, listen_only=False)

@@ -140,7 +140,7 @@ def no_way(problem: str | None) -> TunnelError:
     """Return the error of a submission that would never be called back, with the two ways on."""
     return TunnelError(
         f"Callbacks cannot reach this machine, so nothing was submitted. {problem or 'The tunnel is not open yet.'} "
-        'Mend it and submit again; or go on without callbacks, by polling: kit.connect("sunoapi", tunnel="none").'
+        'Mend it and submit again; or go on without callbacks, by polling: connect again with tunnel="none".'
     )
 
 

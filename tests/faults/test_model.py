@@ -80,7 +80,7 @@ def result(state: TaskState) -> dict[str, Any]:
     names = ["status", "code", "message", "meaning", "retryable", "refunded", "next_step", "takes", "credits"]
     names += ["confirmed", "title", "shown"]
     files = [(f.role, f.index, f.status, f.urls, f.url, f.path, f.wanted) for f in state.files]
-    return {name: getattr(state, name) for name in names} | {"files": files, "task_id": known_id(state.evidence)}
+    return {name: getattr(state, name) for name in names} | {"files": files, "task_id": state.task_id}
 
 
 class Day(RuleBasedStateMachine):

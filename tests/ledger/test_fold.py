@@ -265,7 +265,7 @@ def test_ids_that_deliveries_made_up_have_turns_and_none_pushes_the_true_one_out
     lost += [delivery(id=f"made up {n}", second=n) for n in range(3, 40)] + [delivery(second=50)]
     nothing, asked = '{"code":200,"data":null}', []
     while (state := state_of(*lost)).ask_id != "v1" or asked.count("v1") < 2:
-        assert "unconfirmed" == state.status
+        assert ("unconfirmed", None) == (state.status, state.task_id)
         asked.append(state.ask_id)
         lost.append(Details(task="t1", at=at(60), http_status=200, body=nothing, cause="poll", asked_id=state.ask_id))
         assert len(asked) < 100

@@ -6,7 +6,7 @@ from kit.service.keeper import Keeper
 from kit.service.rhythm import Purse, Rhythm
 from kit.service.tunnel import OwnUrl, Way
 
-EITHER = 'kit.connect("sunoapi", tunnel="none")'
+EITHER = 'tunnel="none"'
 
 
 def test_a_month_of_submissions_all_day_leaves_half_of_the_free_requests(monkeypatch):

@@ -13,7 +13,7 @@ from kit.service.tunnel import checked_url
 from kit.service.ways import Reach
 from kit.settings import Secret
 
-EITHER = 'kit.connect("sunoapi", tunnel="none")'
+EITHER = 'tunnel="none"'
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from kit.service.ways import Reach
 from tests.agent import StandIn
 from tests.service.listening import agents, kept, listening, ngrok, reached, refusal
 
-EITHER = 'kit.connect("sunoapi", tunnel="none")'
+EITHER = 'tunnel="none"'
 
 
 def test_a_direct_way_needs_no_proof_and_none_is_no_way(tmp_path):
