@@ -93,8 +93,7 @@ class Evidence:
 
 
 def gather(known: Evidence, seq: int, fact: Fact) -> Evidence:
-    """Return `known` with what `fact`, which has the number `seq`, adds to it."""
-    known = replace(known, last_seq=max(known.last_seq, seq))
+    """Return `known` with what `fact`, which has the number `seq`, adds to it, but for the last number itself."""
     if isinstance(fact, Intent):
         return _with_intent(known, fact)
     if known.intent is None:  # how to read it is not known yet

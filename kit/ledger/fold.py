@@ -150,7 +150,7 @@ def advance(state: TaskState | None, facts: Sequence[tuple[int, Fact]]) -> TaskS
     known = state.evidence if state else Evidence(facts[0][1].task)
     for seq, fact in facts:
         known = gather(known, seq, fact)
-    return _derive(known)
+    return _derive(replace(known, last_seq=max(known.last_seq, *(seq for seq, _ in facts))))
 
 
 def advance_all(states: dict[str, TaskState], facts: Iterable[tuple[int, Fact]]) -> list[TaskState]:
