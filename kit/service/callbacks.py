@@ -45,7 +45,7 @@ MOST_AT_ONCE = 16  # deliveries that are worked through without a pause
 MOST_HELD = 8 * 1024 * 1024  # bytes of bodies that are held in memory until they are worked through
 SLICE_S = 0.002  # of thinking, after which the loop is left to others
 REST = 1.0  # for so many times as long, or
-BUSY_REST = 9.0  # where more arrived meanwhile
+BUSY_REST = 19.0  # where more arrived meanwhile
 
 RECEIVED = b'{"status":"received"}'  # what every sample of the providers answers; it echoes nothing
 REFUSED = b'{"status":"refused"}'
@@ -168,7 +168,7 @@ class CallbackApp:
 class _Thinking:
     """Works through what was stored: one task after the other in the order of arrival, in short slices.
 
-    While more arrives, a tenth of the loop's time at most goes to thinking, and half of it otherwise. What has to wait
+    While more arrives, a twentieth of the loop's time at most goes to thinking, and half of it otherwise. What has to wait
     long is forgotten except for its number, and read again when its turn has come.
     """
 
