@@ -168,8 +168,8 @@ class CallbackApp:
 class _Thinking:
     """Works through what was stored: one task after the other in the order of arrival, in short slices.
 
-    While more arrives, a twentieth of the loop's time at most goes to thinking, and half of it otherwise. What has to wait
-    long is forgotten except for its number, and read again when its turn has come.
+    While more arrives, a twentieth of the loop's time at most goes to thinking, and half of it otherwise. What has to
+    wait long is forgotten except for its number, and read again when its turn has come.
     """
 
     def __init__(self, understand: Understand, counts: Counter[str], ledger: Path) -> None:
