@@ -10,16 +10,19 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
 from kit.errors import InvalidInput, SettingsError
 
 __all__ = [
     "NAMES",
     "Secret",
+    "checked_url",
     "data_folder",
     "idle_seconds",
     "key_for",
     "ngrok_token",
+    "service_environment",
     "state_folder",
     "switch",
     "webhook_key",
@@ -38,6 +41,10 @@ NAMES = {
     "KIE_API_KEY": "the API key for kie.ai",
     "KIE_WEBHOOK_KEY": "kie.ai's webhook HMAC key, where callback signatures are switched on",
 }
+
+
+_THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
+_LONGEST_URL = 2000
 
 
 class Secret:
@@ -100,6 +107,26 @@ def ngrok_token() -> Secret | None:
     return Secret(value) if value else None
 
 
+def checked_url(value: object, *, name: str = "public_url", profile: str = "sunoapi") -> str:
+    """Return a public address to which a provider can post, without a slash at its end; a path in front is kept.
+
+    Raises:
+        InvalidInput: it is not https (http only to this machine itself), or has credentials, a query or a fragment.
+    """
+    text = value.strip() if isinstance(value, str) else ""
+    shown = Secret(text) if any(mark in text for mark in "@?#") else value  # such a part may be a secret
+    parts, works = _split(text), f'kit.connect({profile!r}, public_url="https://callbacks.example.org")'
+    if parts is None or not parts.hostname:
+        raise InvalidInput(name, shown, "an https address that leads to this machine", works)
+    if "@" in parts.netloc:
+        raise InvalidInput(name, shown, "an address without user name and password", works)
+    if "?" in text or "#" in text:
+        raise InvalidInput(name, shown, "an address without a query: the kit adds its own path", works)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _THIS_MACHINE):
+        raise InvalidInput(name, shown, "an address that begins with https://", works)
+    return text.rstrip("/")
+
+
 def service_environment() -> dict[str, str]:
     """Return the environment without keys and tokens: what runs in the background gets them handed over instead."""
     kept = {name: value for name, value in os.environ.items() if not name.endswith(("_KEY", "_AUTHTOKEN"))}
@@ -149,6 +176,17 @@ def state_folder(home: Path) -> Path:
             "KIT_STATE_DIR."
         ) from reason
     return folder
+
+
+def _split(text: str) -> SplitResult | None:
+    """Return the parts of an address; None for what is none."""
+    if not text.isascii() or not text.isprintable() or " " in text or "\\" in text or len(text) > _LONGEST_URL:
+        return None
+    try:
+        parts = urlsplit(text)
+        return parts if parts.port != 0 else None  # reading the port refuses one that is no number
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True)

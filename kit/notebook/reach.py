@@ -9,9 +9,7 @@ import getpass
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any, Literal
-from urllib.parse import SplitResult, urlsplit
 
 from kit import settings
 from kit.errors import InvalidInput, SettingsError
@@ -61,13 +59,13 @@ def asked_for(profile: Profile, tunnel: Tunnel | None, public_url: str | None) -
         expected = "no tunnel beside public_url: callbacks come by one way"
         raise InvalidInput("tunnel", tunnel, expected, f'{example}public_url="https://callbacks.example.org")')
     if public_url is not None:
-        return Asked("url", url=_checked_url("public_url", public_url, example), said=True)
+        return Asked("url", url=settings.checked_url(public_url, profile=profile.name), said=True)
     if tunnel is not None:
         return Asked(tunnel, token=settings.ngrok_token() if tunnel == "ngrok" else None, said=True)
     if profile.reach == "direct":
         return Asked("direct")
     if kept := settings.switch("KIT_PUBLIC_URL"):
-        return Asked("url", url=_checked_url("KIT_PUBLIC_URL", kept, example))
+        return Asked("url", url=settings.checked_url(kept, name="KIT_PUBLIC_URL", profile=profile.name))
     token = settings.ngrok_token()
     return Asked("ngrok", token=token) if token else Asked("none")
 
@@ -130,45 +128,6 @@ def _no_token(profile: Profile) -> str:
         f"tunnel='ngrok' needs the token of your ngrok account, and NGROK_AUTHTOKEN is not set. {_NGROK_HELP}. "
         f'To go on without callbacks: kit.connect({profile.name!r}, tunnel="none").'
     )
-
-
-def _checked_url(name: str, value: object, example: str) -> str:
-    """Return an address that a provider can post to, without a slash at its end."""
-    works = f'{example}public_url="https://callbacks.example.org")'
-    parts = _split(value)
-    if parts is None or not parts.hostname:
-        raise InvalidInput(name, _shown(value), "an https address that leads to this machine", works)
-    if "@" in parts.netloc:
-        raise InvalidInput(name, settings.Secret(str(value)), "an address without user name and password", works)
-    if parts.query or parts.fragment or "?" in str(value) or "#" in str(value):
-        raise InvalidInput(name, _shown(value), "an address without a query: the kit adds its own path", works)
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
-        raise InvalidInput(name, _shown(value), "an address that begins with https://", works)
-    return str(value).strip().rstrip("/")
-
-
-def _split(value: object) -> SplitResult | None:
-    """Return the parts of an address; None for what is none."""
-    text = value.strip() if isinstance(value, str) else ""
-    if not is_plain(text) or "\\" in text or len(text) > 2000:
-        return None
-    try:
-        parts = urlsplit(text)
-        return parts if parts.port != 0 else None  # reading the port refuses one that is no number
-    except ValueError:
-        return None
-
-
-def _shown(value: object) -> object:
-    """Return a value that may stand in an error: what holds an @ may hold a password."""
-    return settings.Secret(str(value)) if "@" in str(value) else value
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def is_plain(text: str) -> bool:

@@ -22,8 +22,8 @@ import httpx
 from kit.errors import InvalidInput
 from kit.service.ngrok_errors import cleaned, complaint_in
 from kit.service.ngrok_program import clear_away, configure, find_program
-from kit.service.tunnel import Trouble, checked_url
-from kit.settings import Secret
+from kit.service.tunnel import Trouble
+from kit.settings import Secret, checked_url
 
 if TYPE_CHECKING:
     from kit.service.children import Children

@@ -7,16 +7,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
-import httpx
-
-from kit.errors import InvalidInput, TunnelError
+from kit.errors import TunnelError
 from kit.settings import Secret
 
-__all__ = ["Driver", "OwnUrl", "Reach", "State", "Trouble", "Way", "checked_url", "no_way"]
+__all__ = ["Driver", "OwnUrl", "Reach", "State", "Trouble", "Way", "no_way"]
 
 Name = Literal["direct", "ngrok", "url", "none"]
 State = Literal["closed", "opening", "open", "proven", "down"]
-HOME = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,31 +115,9 @@ class OwnUrl:
         """Leave it as it is."""
 
 
-def checked_url(text: str) -> str:
-    """Return a public URL without a slash at its end, a path in front of the callbacks' own kept.
-
-    Raises:
-        InvalidInput: it is not https (plain http only to this machine), or has credentials, a query or a fragment.
-    """
-    try:
-        url = httpx.URL(text.strip())
-    except (httpx.InvalidURL, TypeError, AttributeError):
-        raise _refused("an address that cannot be read", "an https address") from None
-    shown = str(url.copy_with(userinfo=b"", query=None, fragment=None))
-    if url.userinfo or url.query or url.fragment or "?" in text or "#" in text:
-        raise _refused(shown, "an address without user name, password, query and fragment")
-    if not url.host or not (url.scheme == "https" or (url.scheme == "http" and url.host in HOME)):
-        raise _refused(shown, "an https address (http only for this machine itself)")
-    return str(url).rstrip("/")
-
-
 def no_way(problem: str | None) -> TunnelError:
     """Return the error of a submission that would never be called back, with the two ways on."""
     return TunnelError(
         f"Callbacks cannot reach this machine, so nothing was submitted. {problem or 'The tunnel is not open yet.'} "
         'Mend it and submit again; or go on without callbacks, by polling: connect again with tunnel="none".'
     )
-
-
-def _refused(shown: str, expected: str) -> InvalidInput:
-    return InvalidInput("public_url", shown, expected, 'kit.connect("sunoapi", public_url="https://music.example.org")')

@@ -14,8 +14,8 @@ from kit.service.keeper import Keeper
 from kit.service.ngrok import NgrokAgent
 from kit.service.ngrok_program import clear_away
 from kit.service.rhythm import Rhythm
-from kit.service.tunnel import Driver, OwnUrl, Reach, Way, checked_url
-from kit.settings import Secret
+from kit.service.tunnel import Driver, OwnUrl, Reach, Way
+from kit.settings import Secret, checked_url
 
 if TYPE_CHECKING:
     from kit.service.children import Children

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.errors import InvalidInput
-from kit.service.tunnel import checked_url
 from kit.service.ways import Reach
-from kit.settings import Secret
+from kit.settings import Secret, checked_url
 
 EITHER = 'tunnel="none"'
 
