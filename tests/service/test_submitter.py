@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
 
 from kit.errors import ServiceError, TunnelError
-from kit.ledger.facts import Departure, Intent
+from kit.ledger.facts import Answer, Departure, Intent
 from kit.ledger.store import Ledger
 from kit.provider.profiles import profile_named
 from kit.provider.wire import SubmitAnswer
@@ -214,3 +215,48 @@ def test_only_what_did_not_come_to_a_good_end_can_be_submitted_again(hub, answer
     else:
         assert 1 == len(set(resubmit(hub, client, id)))
         assert "failed" == hub.states[id].status
+
+
+def test_what_settles_while_the_way_is_proven_is_not_bought_again(hub):
+    """The row is looked at after the proof, which may take long enough for a callback to settle it."""
+    [(lost, _)] = take(hub, Client(RuntimeError("broken")), WISH)
+    client = Client()
+
+    class Slow(Ways):
+        async def prove(self, way):
+            await hub.record(Answer(task=lost, at=datetime.now(UTC), outcome="accepted", task_id="a" * 32))
+
+    async def run():
+        await Submitter(hub, Opened(client), Slow()).resubmit(lost)
+
+    with pytest.raises(ServiceError, match="is pending"):
+        asyncio.run(run())
+    assert [] == client.asked
+
+
+def test_a_refused_wish_does_not_hide_another_of_its_kind(hub):
+    """A wish whose way fails takes nothing away from one that is on its way, so a third finds that one."""
+    client = Client()
+
+    class FirstFails(Ways):
+        async def prove(self, way):
+            self.uses += 1
+            if self.uses == 1:
+                await asyncio.sleep(0.02)
+                raise TunnelError("nobody answers")
+            await asyncio.sleep(0.05)
+
+    async def run():
+        submitter = Submitter(hub, Opened(client), FirstFails())
+        first = asyncio.create_task(submitter.take(WISH))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(submitter.take(replace(WISH, again=True)))
+        with pytest.raises(TunnelError):
+            await first
+        third, earlier = await submitter.take(WISH)
+        await submitter.close()
+        return (await second)[0], third, earlier
+
+    second, third, earlier = asyncio.run(run())
+
+    assert (second, True, 1) == (third, earlier, len(client.asked))
