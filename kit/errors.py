@@ -105,7 +105,8 @@ class TaskFailed(KitError):
         self.provider_message, self.meaning = provider_message, meaning
         self.refunded, self.next_step = refunded, next_step
         credits = {True: "refunded", False: "not refunded", None: "the provider does not say"}[refunded]
-        lines = [f"{kind} task {id} failed with code {code}: {meaning}."]
+        ended = "has no result" if code is None else f"failed with code {code}"
+        lines = [f"{kind} task {id} {ended}: {meaning}."]
         if provider_message and provider_message.casefold() != meaning.casefold():
             lines.append(f"The provider wrote: {_short(provider_message)}.")
         super().__init__("\n".join([*lines, f"Credits: {credits}.", f"Next: {next_step}"]))

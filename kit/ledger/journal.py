@@ -1,7 +1,8 @@
 """Owns the side journal: what nobody else could tell us again, as lines beside the ledger; it must not know SQLite.
 
 `ledger.journal` holds each intent, departure, answer, file, confirmation, abandonment and save request, and each URL
-that was handed out. Deliveries and details are left out: they are bulky, and the provider is asked for them again.
+that was handed out. Deliveries and details are left out: they are bulky, and the provider is asked for them again. What
+came on a listen-only URL, without a key to ask with, is lost with the ledger.
 
 A line is written after the commit of its fact, never before. A line without its fact would be worse than a fact without
 its line: whoever appended was told "nothing was kept", and a rebuild would bring back a wish and have it sent and paid

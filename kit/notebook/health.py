@@ -5,16 +5,19 @@ It is a look at one moment; it asks nobody and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from kit.notebook.widgets.words import one_line, size
+from kit.provider.kinds import kind_named
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Health"]
+    from kit.ledger.fold import TaskState
+
+__all__ = ["Health", "open_ends"]
 
 LITTLE_ROOM = 2 * 10**9  # bytes; a handful of WAVs, with room for the ledger
 _ARRIVED = {
@@ -45,6 +48,7 @@ class Health:
         verdict: "All is well.", or the most important thing that is not; `ok` is True for the first.
         service: pid, version, started_at (UTC), public_port, attached (notebooks), unfinished (tasks), disk_free (in
             bytes).
+        needs: sentences; what waits for a person, such as a task whose outcome nobody knows.
         ways: how callbacks get here, one dict each: driver, url, state, problem, since, proven_at, restarts.
         ledger: path, journal_mode, bytes, and a sentence or None in read_only, rebuilt and broken.
         counts: what arrived at the listener, by word, since the state folder began; `duplicate`, `set_aside`,
@@ -53,14 +57,17 @@ class Health:
         notes, swept: sentences; what the service wants known, and what it ended that an earlier one had left.
     """
 
-    def __init__(self, told: Mapping[str, Any], deliveries: pd.DataFrame, profile: str) -> None:
+    def __init__(
+        self, told: Mapping[str, Any], deliveries: pd.DataFrame, profile: str, needs: Sequence[str] = ()
+    ) -> None:
         self._profile = profile
         names = ("pid", "version", "public_port", "attached", "unfinished", "disk_free")
         self.service: dict[str, Any] = {
             **{name: told.get(name) for name in names},
             "started_at": _moment(told.get("started_at")),
         }
-        self.ways: list[dict[str, Any]] = [dict(way) for way in told.get("ways") or ()]
+        self.ways: list[dict[str, Any]] = [dict(way) for way in told.get("ways") or () if way.get("in_use", True)]
+        self.needs = list(needs)
         self.ledger: dict[str, Any] = dict(told.get("ledger") or {})
         self.counts: dict[str, int] = {**(told.get("counts") or {}), **_counted(deliveries)}
         self.providers: list[dict[str, Any]] = [dict(one) for one in told.get("providers") or ()]
@@ -89,6 +96,7 @@ class Health:
         yield from (str(self.ledger[name]) for name in ("broken", "read_only") if self.ledger.get(name))
         down = [way for way in self.ways if way.get("state") == "down"]
         yield from (f"Callbacks cannot arrive {_by(way)}: {_problem(way)}" for way in down)
+        yield from self.needs
         if self.ledger.get("rebuilt"):
             yield str(self.ledger["rebuilt"])
         free = self.service["disk_free"]
@@ -105,6 +113,7 @@ class Health:
         rows = {
             "service": self._of_service(),
             "callbacks": [line for way in self.ways for line in _of_way(way)],
+            "waits": self.needs,
             "ledger": self._of_ledger(),
             "arrived": self._arrived(),
             "refused": _in_words(self.counts, _REFUSED),
@@ -140,6 +149,21 @@ class Health:
         facts = [told.get("path"), f"journal: {told['journal_mode']}" if told.get("journal_mode") else None]
         first = ", ".join(str(fact) for fact in (*facts, size(told.get("bytes"))) if fact)
         return [line for line in (first, *(told.get(name) for name in ("broken", "read_only", "rebuilt"))) if line]
+
+
+def open_ends(states: Iterable[TaskState]) -> list[str]:
+    """Return what a person has to decide: tasks whose outcome nobody knows, and files that could not be saved."""
+    said = []
+    for state in states:
+        name = f"{kind_named(state.kind).label} {state.title!r}" if state.title else kind_named(state.kind).label
+        lost = [f for f in state.files if f.wanted and f.status in ("failed", "expired")]
+        if state.status == "unconfirmed":
+            said.append(f"{name} ({state.id}) is unconfirmed: {state.meaning}. {state.next_step or ''}".strip())
+        elif lost:
+            said.append(
+                f"{len(lost)} of {len(state.files)} files of {name} ({state.id}) are not saved: {lost[0].reason}."
+            )
+    return said
 
 
 def _counted(deliveries: pd.DataFrame) -> dict[str, int]:

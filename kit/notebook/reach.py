@@ -79,7 +79,7 @@ def ask_token(profile: Profile) -> settings.Secret:
     if not has_kernel() and not sys.stdin.isatty():
         raise SettingsError(_no_token(profile))
     try:
-        token = getpass.getpass("ngrok token (kept in memory until this kernel ends): ").strip()
+        token = getpass.getpass("ngrok token (not shown; the service keeps it private while the tunnel runs): ").strip()
     except (EOFError, RuntimeError, OSError) as reason:  # a kernel whose front end takes no questions says so by one
         raise SettingsError(_no_token(profile)) from reason
     if not is_plain(token):

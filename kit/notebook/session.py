@@ -239,9 +239,10 @@ class Session:
     def health(self) -> Health:
         """Return how everything stands: service, ways of the callbacks, ledger, and counts of all that arrived."""
         from kit.ledger import frames
-        from kit.notebook.health import Health
+        from kit.notebook.health import Health, open_ends
 
-        return Health(self._control.health(), frames.deliveries(self._reader), self.profile.name)
+        states = [state for state in self._reader.states().values() if state.shown]
+        return Health(self._control.health(), frames.deliveries(self._reader), self.profile.name, open_ends(states))
 
     def lineage(self) -> pd.DataFrame:
         """Return one row a take, with its video, WAV and covers joined."""
@@ -313,7 +314,13 @@ class Session:
     def _holds(self) -> bool:
         control = self._pump.control
         try:
-            return self._pump.attached and control is not None and not control.hello()["ending"]
+            if control is None or not self._pump.attached or control.hello()["ending"]:
+                return False
+            way = control.way(self.profile.name)  # another notebook may have chosen another one since
+            return not self.reach.said or (way["driver"], way["url"] if self.reach.url else None) == (
+                self.reach.driver,
+                self.reach.url,
+            )
         except ServiceError:
             return False
 
@@ -402,7 +409,8 @@ class Session:
             speed=self._speed,
             webhook_key=settings.webhook_key() if self.profile.signature else None,
             user_agent=settings.switch("KIT_USER_AGENT"),
-            reach=self.reach.as_reach(),
+            # What nobody asked for leaves the way as it is: another notebook may have opened a better one.
+            reach=self.reach.as_reach() if self.reach.said or self.reach.driver != "none" else None,
             ngrok_token=self.reach.token,
         )
         token = opened["admin_token"]

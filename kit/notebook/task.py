@@ -352,13 +352,14 @@ def check_flag(name: str, value: object, example: str) -> None:
 
 
 def failure_of(state: TaskState) -> KitError:
-    """Return the error that tells a person why a task failed."""
+    """Return the error that tells a person why a task has no result."""
+    let_go = state.status == "abandoned"  # by a person: the provider said nothing
     return TaskFailed(
         id=state.id,
         kind=state.kind,
         code=state.code,
-        provider_message=state.message,
-        meaning=state.meaning or "no reason is known",
+        provider_message=None if let_go else state.message,
+        meaning=f"{state.meaning}: {state.message}" if let_go else state.meaning or "no reason is known",
         refunded=state.refunded,
         next_step=state.next_step or "look at session.deliveries() for what arrived",
     )

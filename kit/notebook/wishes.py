@@ -83,6 +83,10 @@ def earlier_wish(state: TaskState) -> str:
     label, status = kind_named(state.kind).label, state.status
     if status in ("failed", "abandoned"):
         return f"This {label} was tried before (task {state.id}, {status}); nothing was sent. again=True tries again."
+    if status == "unconfirmed":
+        return (
+            f"This is the earlier {label} task {state.id}, and nothing more was spent. {state.next_step or ''}".strip()
+        )
     only = "The provider makes only one." if kind_named(state.kind).dedup else "again=True would buy another."
     return f"This is the earlier {label} task {state.id} ({status}), and nothing was spent. {only}"
 
@@ -90,7 +94,7 @@ def earlier_wish(state: TaskState) -> str:
 def not_used(wished: TaskState, known: TaskState) -> str:
     """Return what to say where the provider already had what another wish asked for."""
     label = kind_named(known.kind).label
-    differ = [k for k in {**wished.params, **known.params} if wished.params.get(k) != known.params.get(k)]
+    differ = [k for k in wished.params if wished.params.get(k) != known.params.get(k)]
     values = ", ".join(f"{k}={wished.params.get(k)!r} (it has {known.params.get(k)!r})" for k in differ)
     unused = f" Not used: {values}. Choose another take, or a new song." if differ else ""
     return f"The provider already has its one {label} of this: task {known.id}. Nothing was spent.{unused}"
@@ -101,8 +105,9 @@ def second_try(lost: TaskState, new: str, *, before: bool) -> str:
     label = kind_named(lost.kind).label
     if before:
         return f"This {label} was submitted again before, as task {new}: it is returned, and nothing was spent."
+    left = f"Task {lost.id} is let go." if lost.status == "unconfirmed" else f"Task {lost.id} stays as it ended."
     twice = " The lost one may have been charged too." if lost.status == "unconfirmed" else ""
-    return f"Submitting this {label} again as task {new}, for {price_of(lost)}.{twice} Task {lost.id} is let go."
+    return f"Submitting this {label} again as task {new}, for {price_of(lost)}.{twice} {left}"
 
 
 def price_of(state: TaskState) -> str:

@@ -33,6 +33,7 @@ AT_ONCE = 3
 PAUSES_S = (1.0, 5.0, 20.0, 60.0)  # between the attempts at one file
 PROGRESS_EVERY_S = 0.2
 LEDGER_PAUSE_S = 15.0
+AWAY_PAUSE_S = 300.0
 FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)
 
 Slot = tuple[str, str, int]  # task, role, index
@@ -107,6 +108,10 @@ class Archiver:
                 await self._save_once(slot, file)
             except NotFetched as reason:
                 _log.info("attempt %d at %s: %s", attempt + 1, slot, reason)
+                if attempt == len(PAUSES_S) and reason.away and _in_time(file):
+                    # The network is away, perhaps for the night; what is paid for is not given up before its link is.
+                    asyncio.get_running_loop().call_later(AWAY_PAUSE_S, self._consider_again, slot[0])
+                    return
                 if reason.gone or attempt == len(PAUSES_S):
                     status: FileStatus = "expired" if reason.gone else "failed"
                     await self._note(slot[0], file, status, reason=str(reason))
@@ -140,7 +145,8 @@ class Archiver:
                 return url, await fetch(self._http, url, part, rules, self._progress(slot))
             except NotFetched as reason:
                 trouble.append(reason)
-        raise NotFetched("; ".join(str(t) for t in trouble), gone=all(t.gone for t in trouble))
+        said = "; ".join(str(t) for t in trouble)
+        raise NotFetched(said, gone=all(t.gone for t in trouble), away=any(t.away for t in trouble))
 
     def _progress(self, slot: Slot) -> Any:
         told = 0.0
@@ -194,6 +200,11 @@ def _name(state: TaskState, file: FileState, verdict: Verdict) -> str:
     readable = re.sub(r"[^A-Za-z0-9]+", "-", state.title or "").strip("-")[:40].strip("-")
     parts = [readable, state.id, file.role, str(file.index + 1)]
     return "-".join(p for p in parts if p) + "." + EXTENSIONS[verdict.media_type or ""]
+
+
+def _in_time(file: FileState) -> bool:
+    """Tell whether the file's link may still be good."""
+    return file.expires_at is None or datetime.now(UTC) < file.expires_at
 
 
 def _put_in_place(part: Path, final: Path) -> None:

@@ -40,6 +40,8 @@ _ECHO = re.compile(rb'cal+backurl\\*"\s*:\s*\\*"https?:', re.IGNORECASE)
 
 BODY_LIMIT = 256 * 1024
 MOST_DELIVERIES = 200  # a URL that brought so many, or
+MOST_NAMES = 256  # and up to this many are kept while nobody knows the task's id and a body may bring it
+LONG_CALLBACK = 16 * 1024  # more than any documented callback has
 MOST_BYTES = 1024 * 1024  # bodies of so many bytes together, is answered and heard but no longer kept
 MOST_AT_ONCE = 16  # deliveries that are worked through without a pause
 MOST_HELD = 8 * 1024 * 1024  # bytes of bodies that are held in memory until they are worked through
@@ -134,9 +136,20 @@ class CallbackApp:
     def _used_up(self, url: MintedUrl, body: bytes) -> bool:
         """Tell whether this URL has brought all that is kept of one, counting what is on its way to the disk."""
         so_far = self._hub.arrivals.get(url.task)
-        if so_far is None:
+        if so_far is None or (so_far.count < MOST_DELIVERIES and so_far.size + len(body) <= MOST_BYTES):
             return False
-        return so_far.count >= MOST_DELIVERIES or so_far.size + len(body) > MOST_BYTES
+        return so_far.count >= MOST_NAMES or not self._names_it(url, body)
+
+    def _names_it(self, url: MintedUrl, body: bytes) -> bool:
+        """Tell whether this may be the one callback that names a submission whose answer was lost.
+
+        Whoever knows that URL can use it up with anything; this is still kept.
+        """
+        state = self._hub.states.get(url.task)
+        if state is None or state.task_id is not None or len(body) > LONG_CALLBACK:
+            return False
+        named = parse_delivery(url.kind, "kie" if url.dialect == "kie" else "sunoapi", body).task_id
+        return named is not None and all(heard.report.task_id != named for heard in state.evidence.heard)
 
     async def _keep(self, url: MintedUrl, headers: dict[str, str], body: bytes, send: Send) -> None:
         signature = self._signature(url, headers, body)

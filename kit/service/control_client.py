@@ -38,7 +38,7 @@ class Control:
         return f"Control(port={self.record.control_port})"
 
     def hello(self) -> dict[str, Any]:
-        """Return version, number of attached kernels, whether the service is ending, and counts of what arrived."""
+        """Return version, number of attached kernels, whether the service is ending, and what it has to say."""
         return self._ask("GET", "/hello", timeout=5)
 
     def open_provider(
@@ -151,8 +151,9 @@ class Control:
             )
         except httpx.HTTPError as reason:
             raise ServiceError(
-                f"The background service did not answer ({type(reason).__name__}). Nothing is lost: what it accepted "
-                "is in the ledger. Connect again with kit.connect()."
+                f"The background service did not answer ({type(reason).__name__}). What it accepted is kept, and an "
+                "attached session starts it again: run the cell once more in a moment, or kit.connect(). A wish that "
+                "was accepted is returned, not bought twice; one with again=True may be in session.tasks() already."
             ) from reason
         if answer.status_code >= 400:
             raise _refusal(answer)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from pathlib import Path
 
 from kit.service.record import write_private
 
 __all__ = ["Counts"]
+
+_log = logging.getLogger(__name__)
 
 
 class Counts(Counter[str]):
@@ -31,6 +34,12 @@ class Counts(Counter[str]):
 
     def save(self) -> None:
         """Keep the counts where they have changed since the last time."""
-        if self._kept != dict(self):
-            self._kept = dict(self)
-            write_private(self._path, self._kept)
+        now = dict(self)
+        if self._kept == now:
+            return
+        try:
+            write_private(self._path, now, sync=False)
+        except OSError as reason:  # a disk that refuses costs the counts, not the listener
+            _log.warning("the counts cannot be kept: %s", reason)
+        else:
+            self._kept = now

@@ -41,10 +41,13 @@ class Rules:
 
 
 class NotFetched(Exception):
-    """A download that brought no usable file; `gone` where the host says that the file no longer exists."""
+    """A download that brought no usable file.
 
-    def __init__(self, reason: str, *, gone: bool = False) -> None:
-        self.gone = gone
+    `gone` where the host says that the file no longer exists, `away` where nobody could be asked.
+    """
+
+    def __init__(self, reason: str, *, gone: bool = False, away: bool = False) -> None:
+        self.gone, self.away = gone, away
         super().__init__(reason)
 
 
@@ -62,7 +65,7 @@ async def fetch(
     except TimeoutError:
         raise NotFetched(f"not complete after {OVERALL_S:.0f} s") from None
     except httpx.HTTPError as reason:
-        raise NotFetched(f"the connection failed ({type(reason).__name__})") from reason
+        raise NotFetched(f"the connection failed ({type(reason).__name__})", away=True) from reason
     except OSError as reason:
         raise NotFetched(f"it could not be written ({reason.strerror})") from reason
     except (httpx.InvalidURL, ValueError) as reason:

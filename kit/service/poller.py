@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import Literal
 
 from kit.errors import ProviderError
-from kit.ledger.facts import Details
+from kit.ledger.facts import Answer, Details
 from kit.ledger.fold import TaskState
 from kit.provider.wire import redact
 from kit.service.bucket import Bucket
@@ -259,10 +259,22 @@ class Poller:
             )
         )
         appointment.said, appointment.said_at = said, self._clock()
+        await self._keep_name(id)
         state = self._hub.states[id]
         if cause == "poll" and not told and state.final and state.listening and self._on_untold is not None:
             self._on_untold(state)
         return answered
+
+    async def _keep_name(self, id: str) -> None:
+        """Record the provider's id where a callback named it and details proved it, as the submit answer would have.
+
+        Deliveries and details are asked for again after a ledger was lost, which nobody can without the id.
+        """
+        known = self._hub.states[id].evidence
+        named = [source.task_id for source in (known.intent, known.answer) if source is not None and source.task_id]
+        if known.details_id and not named:
+            now, said = datetime.now(UTC), "named by its callback, proven by details"
+            await self._hub.record(Answer(task=id, at=now, outcome="accepted", task_id=known.details_id, message=said))
 
     def _echo(self, state: TaskState, asked_id: str, body: bytes) -> Literal["ours", "other", "none"]:
         """Tell whose answer this is: by the callback URL it repeats, else by the row that is known to have the id."""

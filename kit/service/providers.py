@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,8 @@ from kit.service.ways import Reach, Way, Ways
 from kit.settings import Secret
 
 __all__ = ["OpenProvider", "Providers", "Terms"]
+
+_log = logging.getLogger(__name__)
 
 # A local program sells nothing: its keys only have to be the same on both sides, and a person's never go there.
 LOCAL_KEY, LOCAL_WEBHOOK_KEY = Secret("sandbox-key"), Secret("sandbox-webhook-key")
@@ -172,7 +175,10 @@ class Providers:
     def _follow(self, name: str, client: ProviderClient, url: str) -> None:
         """Ask a local program where it listens now, and keep that port for the next start."""
         client.base_url = url
-        write_private(self._kept, self._read_ports() | {name: int(url.rsplit(":", 1)[1])})
+        try:
+            write_private(self._kept, self._read_ports() | {name: int(url.rsplit(":", 1)[1])})
+        except OSError as reason:
+            _log.warning("the port of %s cannot be kept for the next start: %s", name, reason)
 
     async def _close(self, provider: OpenProvider) -> None:
         await provider.client.aclose()

@@ -25,7 +25,7 @@ from kit.service.callbacks import CallbackApp
 from kit.service.children import Children
 from kit.service.control import control_app
 from kit.service.counts import Counts
-from kit.service.health import report
+from kit.service.health import report, trouble_of
 from kit.service.hub import Hub
 from kit.service.listener import public_server
 from kit.service.media import MediaServer
@@ -190,7 +190,8 @@ class Service:
             raise ServiceError(f"No delivery has the number {seq}; session.deliveries() lists them as `seq`.")
         task = found[0][1].task
         facts = await asyncio.to_thread(fetch_facts, path, task=task)
-        self._hub.refold(task, facts)
+        if self._known(task).last_seq <= facts[-1][0]:  # else something newer arrived while this was read
+            self._hub.refold(task, facts)
         self._poller.ask_soon(task, "callback")
         return {"id": task}
 
@@ -251,17 +252,24 @@ class Service:
         """Stop when nothing has been needed for the idle time."""
         while True:
             await asyncio.sleep(min(IDLE_LOOK_S, self._idle_s / 4))
-            if ServiceRecord.read(self._state) != self._written:
-                self._written.write(self._state)  # damaged or removed: without it no kernel finds this service
+            self._keep_record()
             self._counts.save()
-            if self._hub.ledger.broken is not None:
-                _log.error("ending, so that the next start can mend the ledger: %s", self._hub.ledger.broken)
+            if (broken := trouble_of(self._hub.ledger)) is not None:
+                _log.error("ending, so that the next start can mend the ledger: %s", broken)
                 self._stop.set()  # nobody is told: attached kernels start the service again
             if self._needed():
                 self._needed_at = time.monotonic()
             elif time.monotonic() - self._needed_at > self._idle_s:
                 _log.info("nothing to do and nobody attached for %.0f s: ending", self._idle_s)
                 self.stop()
+
+    def _keep_record(self) -> None:
+        """Write the record again where it was damaged or removed: without it no kernel finds this service."""
+        if ServiceRecord.read(self._state) != self._written:
+            try:
+                self._written.write(self._state)
+            except OSError as reason:  # a full disk, perhaps: the listener goes on, and this is tried again
+                _log.warning("the service record cannot be written: %s", reason)
 
     def _needed(self) -> bool:
         if self._hub.attached or self._archiver.busy or self._opening:

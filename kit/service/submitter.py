@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from kit.errors import LedgerError, ServiceError
+from kit.errors import LedgerError, ServiceError, TunnelError
 from kit.ledger.facts import Abandonment, Answer, Departure, Intent, new_id, request_key
 from kit.ledger.fold import TaskState
 from kit.ledger.store import MintedUrl
@@ -19,7 +19,7 @@ from kit.provider.wire import SubmitAnswer, check_params
 from kit.service.callbacks import PREFIX, secret_hash
 from kit.service.hub import Hub
 from kit.service.providers import OpenProvider, Providers
-from kit.service.ways import Ways
+from kit.service.ways import Way, Ways
 
 __all__ = ["Submitter", "Wish"]
 
@@ -70,8 +70,20 @@ class Submitter:
         kind_named(kind)
         intent = self._intent(Wish(provider=provider, kind=kind, params={}), profile, {}, "", origin="elsewhere")
         secret, url = self._new_url(intent, profile, listen_only=True)
+        base = self._way_in(provider)
         await self._hub.record(intent, urls=[url])
-        return intent.task, f"{self._providers.callback_base(provider)}{PREFIX}{secret}"
+        return intent.task, f"{base}{PREFIX}{secret}"
+
+    def _way_in(self, name: str) -> str:
+        """Return the address under which what was submitted elsewhere gets here, or raise `TunnelError`."""
+        opened, base = self._providers.get(name), self._providers.callback_base(name)
+        if opened is None:
+            return base
+        if opened.profile.reach != "direct" and base == self._ways.direct_url:
+            why = opened.way.problem or 'Connect with tunnel="ngrok" or public_url="https://..." first.'
+            raise TunnelError(f"No callback can reach this machine, so no address was handed out. {why}")
+        self._ways.used(opened.way)
+        return base
 
     async def resubmit(self, id: str) -> str:
         """Buy what `id` wanted again and return our id of the new task; the same one however often it is asked.
@@ -111,7 +123,8 @@ class Submitter:
 
     async def drain(self) -> None:
         """Wait until every request that has left is answered and recorded."""
-        await asyncio.gather(*self._sending, return_exceptions=True)
+        while self._sending:
+            await asyncio.wait(set(self._sending))
 
     async def close(self) -> None:
         """Take no more wishes, and wait for the answers to those that were sent."""
@@ -152,20 +165,45 @@ class Submitter:
         if intent.origin == "adopted":
             await self._hub.record(intent)
             return
-        await self._ways.prove(provider.way)  # before anything is recorded: where it fails nothing was wanted
-        if self._closed or self._providers.get(intent.provider) is not provider:
-            raise ServiceError(f"{intent.provider} was opened anew just now; nothing was sent. Submit again.")
-        callback_url, urls, base = NOWHERE, [], provider.way.url
-        if base is not None:
-            secret, url = self._new_url(intent, provider.profile, listen_only=False)
-            callback_url, urls = f"{base}{PREFIX}{secret}", [url]
-            self._ways.used(provider.way)
-        await self._hub.record(
-            intent, Departure(task=intent.task, at=datetime.now(UTC), listening=bool(urls)), urls=urls
-        )
-        sending = asyncio.create_task(self._send(intent, provider, params, callback_url))
+        way = await self._proven_way(intent.provider, provider)
+        recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        sending = asyncio.create_task(self._leave(intent, provider, params, way, recorded))
         self._sending.add(sending)
         sending.add_done_callback(self._sending.discard)
+        await asyncio.shield(recorded)
+
+    async def _proven_way(self, name: str, provider: OpenProvider) -> Way:
+        """Return the way of the callbacks, proven; nothing is recorded before, so that a refusal costs nothing."""
+        while True:
+            way = provider.way
+            await self._ways.prove(way)
+            if self._closed or self._providers.get(name) is not provider:
+                raise ServiceError(f"{name} was opened anew just now; nothing was sent. Submit again.")
+            if provider.way is way:  # else another notebook chose another way meanwhile
+                return way
+
+    async def _leave(
+        self,
+        intent: Intent,
+        provider: OpenProvider,
+        params: dict[str, Any],
+        way: Way,
+        recorded: asyncio.Future[None],
+    ) -> None:
+        """Record that a request leaves and send it; until it is answered the service does not end."""
+        callback_url, urls = NOWHERE, []
+        if way.url is not None:
+            secret, url = self._new_url(intent, provider.profile, listen_only=False)
+            callback_url, urls = f"{way.url}{PREFIX}{secret}", [url]
+            self._ways.used(way)
+        departure = Departure(task=intent.task, at=datetime.now(UTC), listening=bool(urls))
+        try:
+            await self._hub.record(intent, departure, urls=urls)
+        except Exception as reason:
+            recorded.set_exception(reason)
+            return
+        recorded.set_result(None)
+        await self._send(intent, provider, params, callback_url)
 
     async def _send(self, intent: Intent, provider: OpenProvider, params: dict[str, Any], callback_url: str) -> None:
         try:
@@ -255,8 +293,7 @@ def _not_again(state: TaskState) -> str:
     """Return why a task cannot be submitted again in its own stead."""
     if state.origin != "here":
         return f"Task {state.id} was not submitted here, so it cannot be submitted again; task.forget() lets it go."
-    wish = kind_named(state.kind).example
-    return (
-        f"Task {state.id} is {state.status}, so nothing was submitted again. To buy another one: "
-        f"{wish[:-1]}, again=True)."
-    )
+    kind, stands = kind_named(state.kind), f"Task {state.id} is {state.status}, so nothing was submitted again."
+    if kind.dedup:  # the provider makes only one
+        return f"{stands} Its result: session.task({state.id!r}).wait()."
+    return f"{stands} To buy another one: {kind.example[:-1]}, again=True)."
