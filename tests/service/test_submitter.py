@@ -260,3 +260,56 @@ def test_a_refused_wish_does_not_hide_another_of_its_kind(hub):
     second, third, earlier = asyncio.run(run())
 
     assert (second, True, 1) == (third, earlier, len(client.asked))
+
+
+def test_a_way_that_is_changed_during_the_proof_is_proven_too(hub):
+    """Another notebook may choose another way meanwhile: what is sent carries the address that was proven last."""
+    client, opened = Client(), Opened(Client(), url="https://first.example")
+    opened.client = client
+
+    class Changing(Ways):
+        async def prove(self, way):
+            self.uses += 1
+            if self.uses == 1:
+                opened.way = SimpleNamespace(url="https://second.example")
+
+    async def run():
+        submitter = Submitter(hub, opened, ways)
+        await submitter.take(WISH)
+        await submitter.close()
+
+    ways = Changing()
+    asyncio.run(run())
+
+    assert client.asked[0][2].startswith("https://second.example/cb/")
+    assert 3 == ways.uses  # two proofs, one use
+
+
+def test_the_end_of_the_service_waits_for_a_request_that_is_just_leaving(hub):
+    """Between its record and its request a submission counts as on its way, so that its answer is not lost."""
+    client = Client()
+
+    async def run():
+        submitter = Submitter(hub, Opened(client), Ways())
+        taking = asyncio.create_task(submitter.take(WISH))
+        while not submitter._sending:
+            await asyncio.sleep(0)
+        await submitter.close()
+        return (await taking)[0]
+
+    id = asyncio.run(run())
+
+    assert ("a" * 32, 1) == (hub.states[id].task_id, len(client.asked))
+
+
+def test_an_address_that_nobody_can_reach_is_not_handed_out(hub):
+    """Where callbacks of a real provider cannot get here a listen-only address would wait for ever."""
+    opened = Opened(Client())
+    opened.way.problem = None
+    opened.callback_base = lambda name: "http://127.0.0.1:1"
+    ways = Ways()
+    ways.direct_url = "http://127.0.0.1:1"
+    with pytest.raises(TunnelError, match="no address was handed out"):
+        asyncio.run(Submitter(hub, opened, ways).mint("video", "kie"))
+
+    assert {} == hub.states
