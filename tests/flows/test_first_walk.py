@@ -109,3 +109,4 @@ def test_a_lost_submit_answer_is_never_sent_again_and_its_callback_settles_it(co
     assert wav.status == "succeeded"
     assert wav.files
     assert session.sandbox.creates == 2
+    assert wav.task_id == wav.state.evidence.answer.task_id  # its name outlives its deliveries

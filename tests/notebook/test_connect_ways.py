@@ -13,6 +13,7 @@ import kit
 from kit.service import process
 from kit.service.control_client import Control
 from tests.flows.acting import until
+from tests.flows.test_restarts import python
 from tests.notebook.kernels import running_kernel
 from tests.notebook.test_session import CANARY, bytes_below
 
@@ -183,3 +184,17 @@ def test_a_notebook_is_asked_for_the_token_once_and_only_by_name(world, tmp_path
     assert cell.error is None, cell.of("error")
     assert again.printed.startswith("True ")
     assert CANARY not in str([cell.messages, again.messages])
+
+
+def test_a_notebook_that_asks_for_nothing_does_not_switch_off_anothers_callbacks(connect):
+    """Another kernel without a token leaves the way alone; one that names another changes it, till it is asked back."""
+    code = "import kit; s = kit.connect('kie', key='one'{}); print(s.way()['driver'])"
+    session = connect("kie", key="one", speed=None, public_url="http://127.0.0.1:9")
+    quiet = python(code.format(""))
+    assert ("url", "url") == (quiet.stdout.split()[-1], session.way()["driver"]), quiet.stderr
+    loud = python(code.format(", tunnel='none'"))
+    assert ("none", "none") == (loud.stdout.split()[-1], session.way()["driver"]), loud.stderr
+    again = connect("kie", key="one", speed=None, public_url="http://127.0.0.1:9")
+
+    assert "url" == again.way()["driver"]
+    assert again is not session

@@ -134,3 +134,20 @@ def test_a_service_that_tells_little_is_shown_all_the_same():
 
     assert "Health: All is well." in repr(bare)
     assert "Health" in text_of(bare._repr_html_())
+
+
+def test_what_waits_for_a_person_comes_before_all_is_well():
+    """A task whose outcome nobody knows, and a file that could not be saved, are named with what to do."""
+    told_ = told()
+    needs = ["WAV 'Two' (t1) is unconfirmed: the answer was lost. task.resubmit() buys it again."]
+    shown = Health(told_, frames.deliveries(Reader(Path("none.sqlite"))), "sandbox", needs)
+
+    assert (False, needs[0]) == (shown.ok, shown.verdict)
+    assert needs[0] in repr(shown)
+
+
+def test_a_way_that_nobody_uses_any_more_is_no_problem():
+    """After going on by another way the old one's trouble is over."""
+    shown = health(ways=[{**ngrok("down", problem="no agent"), "in_use": False}, {**told()["ways"][0], "in_use": True}])
+
+    assert ("All is well.", ["direct"]) == (shown.verdict, [way["driver"] for way in shown.ways])

@@ -239,6 +239,25 @@ def test_a_url_is_used_up_by_large_bodies(world) -> None:
     assert {"stored": 4, "capped": 1} == here.counts
 
 
+def test_a_used_up_url_still_takes_the_callback_that_names_a_lost_submission(world) -> None:
+    """Where nobody knows the task's id, junk cannot hide the one body that names it; the same name again is counted."""
+    here = world()
+
+    async def run():
+        for _ in range(4):
+            await here.post(body=b"x" * callbacks.BODY_LIMIT)
+        await here.post(body=DONE)
+        await settled(here.app)
+        await here.post(body=DONE)
+        await here.post(body=b"{}")
+        await settled(here.app)
+
+    asyncio.run(run())
+
+    assert {"stored": 5, "capped": 2} == here.counts
+    assert DONE == here.stored()[-1].body
+
+
 def test_the_cap_holds_while_the_disk_is_slow(world) -> None:
     """Deliveries on their way to the disk count: 300 at once store 200."""
     here = world()
