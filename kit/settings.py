@@ -19,6 +19,7 @@ __all__ = [
     "Secret",
     "checked_url",
     "data_folder",
+    "downloads",
     "idle_seconds",
     "key_for",
     "ngrok_token",
@@ -33,6 +34,7 @@ NAMES = {
     "KIT_STATE_DIR": "where tokens, pids and the service record live (default: the platform's state folder)",
     "KIT_SPEED": "how many times faster than life the sandbox works and is polled (default: 20)",
     "KIT_USER_AGENT": "how requests to a provider and its media hosts name themselves (some refuse the default)",
+    "KIT_DOWNLOADS": "how many files the archive fetches at once, 1 to 16 (default: 3)",
     "KIT_IDLE_MINUTES": "minutes without kernel and without work after which the service ends (default: 30)",
     "KIT_PUBLIC_URL": "an https address of your own that leads to the listener, instead of an ngrok tunnel",
     "KIT_NGROK_PATH": "the ngrok agent's program (default: pyngrok's own, fetched at its first use)",
@@ -145,6 +147,15 @@ def idle_seconds() -> float:
     if not 0 < minutes <= 100_000:
         raise InvalidInput("KIT_IDLE_MINUTES", text, "minutes, more than 0", "KIT_IDLE_MINUTES=30")
     return 60 * minutes
+
+
+def downloads() -> int:
+    """Return how many files the archive fetches at once (KIT_DOWNLOADS)."""
+    text = switch("KIT_DOWNLOADS") or "3"
+    count = int(text) if text.isascii() and text.isdigit() and len(text) < 3 else 0
+    if not 1 <= count <= 16:
+        raise InvalidInput("KIT_DOWNLOADS", text, "a whole number from 1 to 16", "KIT_DOWNLOADS=3")
+    return count
 
 
 def data_folder(explicit: str | os.PathLike[str] | None = None) -> Path:

@@ -19,6 +19,7 @@ from kit.ledger.facts import (
     Fact,
     FileFact,
     Intent,
+    Loss,
     SaveRequest,
     to_microseconds,
 )
@@ -110,6 +111,8 @@ def gather(known: Evidence, seq: int, fact: Fact) -> Evidence:
             return _with_details(known, known.intent, fact)
         case FileFact():
             return _with_file(known, fact)
+        case Loss():
+            return _with_loss(known, fact)
         case Confirmation():
             return _with_confirmation(known, known.intent)
         case Abandonment():
@@ -214,6 +217,18 @@ def _with_file(known: Evidence, fact: FileFact) -> Evidence:
         return known  # a saved file is never taken back
     latest[key] = fact
     return replace(known, files=tuple(latest[k] for k in sorted(latest)))
+
+
+def _with_loss(known: Evidence, fact: Loss) -> Evidence:
+    """Take a saved file back; where none is saved there is nothing to lose."""
+    kept = {(f.role, f.index): f for f in known.files}
+    lost = kept.get((fact.role, fact.index))
+    if lost is None or lost.status != "saved":
+        return known
+    kept[lost.role, lost.index] = FileFact(
+        task=fact.task, at=fact.at, role=fact.role, index=fact.index, status="failed", reason=fact.reason
+    )
+    return replace(known, files=tuple(kept[key] for key in sorted(kept)))
 
 
 def _with_confirmation(known: Evidence, intent: Intent) -> Evidence:

@@ -29,6 +29,7 @@ __all__ = [
     "Fact",
     "FileFact",
     "Intent",
+    "Loss",
     "MintedUrl",
     "Row",
     "SaveRequest",
@@ -128,11 +129,15 @@ class Details(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class FileFact(Fact):
-    """What became of one file: `path` is relative to the ledger's folder (posix); sizes in bytes, times in seconds."""
+    """What became of one file: `path` is relative to the ledger's folder (posix); sizes in bytes, times in seconds.
+
+    Of sound: `loudness_lufs` as EBU R 128 integrates it, `silence_s` in all, `clipped` the share of samples at full
+    scale, 0 to 1.
+    """
 
     role: str
     index: int
-    status: Literal["downloading", "saved", "failed", "expired"]
+    status: Literal["waiting", "downloading", "saved", "failed", "expired"]
     url: str | None = None
     path: str | None = None
     bytes: int | None = None
@@ -143,7 +148,19 @@ class FileFact(Fact):
     width: int | None = None
     height: int | None = None
     sample_rate: int | None = None
+    loudness_lufs: float | None = None
+    silence_s: float | None = None
+    clipped: float | None = None
     reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss(Fact):
+    """A saved file was found gone from the disk, or not as it was saved; what is found later counts again."""
+
+    role: str
+    index: int
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +201,7 @@ FACT_TYPES: Mapping[str, type[Fact]] = {
     "delivery": Delivery,
     "details": Details,
     "file": FileFact,
+    "loss": Loss,
     "confirmation": Confirmation,
     "abandonment": Abandonment,
     "save": SaveRequest,

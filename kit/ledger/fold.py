@@ -35,8 +35,9 @@ _RETENTION_DAYS = 14  # the safe lower bound where a page names more or nothing 
 class FileState:
     """One file of a task: `path` is relative to the ledger's folder, `urls` are candidates, direct ones first.
 
-    `wanted` is False where the task was submitted with ``save=False`` and nobody asked for its files since;
-    `expires_at` is an estimate.
+    `wanted` is False where the task was submitted with ``save=False`` and nobody asked for its files since.
+    The life of its links runs from `linked_at` to `expires_at`, an estimate. `loudness_lufs` is integrated (EBU R 128),
+    `silence_s` in all, `clipped` the share of samples at full scale.
     """
 
     role: str
@@ -51,8 +52,12 @@ class FileState:
     width: int | None = None
     height: int | None = None
     sample_rate: int | None = None
+    loudness_lufs: float | None = None
+    silence_s: float | None = None
+    clipped: float | None = None
     urls: tuple[str, ...] = ()
     url: str | None = None
+    linked_at: datetime | None = None
     expires_at: datetime | None = None
     saved_at: datetime | None = None
     reason: str | None = None
@@ -356,46 +361,43 @@ def _stage(known: Evidence, heard: Heard | None) -> str | None:
 def _files(known: Evidence, intent: Intent) -> tuple[FileState, ...]:
     links = {(link.role, link.index): link for link in known.links}
     facts = {(fact.role, fact.index): fact for fact in known.files}
-    expires_at = _expires_at(known, intent)
+    life = _life(known, intent)
     wanted = intent.save or known.save_asked
-    states = (_file(key, links.get(key), facts.get(key), expires_at) for key in sorted({*links, *facts}))
-    return tuple(replace(state, wanted=wanted) for state in states)
+    states = (_file(key, links.get(key), facts.get(key)) for key in sorted({*links, *facts}))
+    return tuple(replace(state, wanted=wanted, linked_at=life[0], expires_at=life[1]) for state in states)
 
 
-def _file(key: tuple[str, int], link: Link | None, fact: FileFact | None, expires_at: datetime | None) -> FileState:
+# What a file's last fact says of it, name by name.
+_TOLD = (
+    "status", "path", "bytes", "sha256", "media_type", "verified", "duration_s", "width", "height", "sample_rate",
+    "loudness_lufs", "silence_s", "clipped", "reason",
+)  # fmt: skip
+
+
+def _file(key: tuple[str, int], link: Link | None, fact: FileFact | None) -> FileState:
     urls = link.urls if link else ()
-    state = FileState(*key, urls=urls, url=urls[0] if urls else None, expires_at=expires_at)
+    state = FileState(*key, urls=urls, url=urls[0] if urls else None)
     if fact is None:
         return state
-    return replace(
-        state,
-        status=fact.status,
-        path=fact.path,
-        bytes=fact.bytes,
-        sha256=fact.sha256,
-        media_type=fact.media_type,
-        verified=fact.verified,
-        duration_s=fact.duration_s,
-        width=fact.width,
-        height=fact.height,
-        sample_rate=fact.sample_rate,
-        url=fact.url or state.url,
-        saved_at=fact.at if fact.status == "saved" else None,
-        reason=fact.reason,
-    )
+    told = {name: getattr(fact, name) for name in _TOLD}
+    return replace(state, url=fact.url or state.url, saved_at=fact.at if fact.status == "saved" else None, **told)
 
 
-def _expires_at(known: Evidence, intent: Intent) -> datetime | None:
-    """Return completion (or the moment we heard) plus the retention, the shorter where pages differ."""
+def _life(known: Evidence, intent: Intent) -> tuple[datetime | None, datetime | None]:
+    """Return when the links' life began, with completion or as we heard of it, and when it ends.
+
+    The retention is the shorter one where pages differ.
+    """
     if known.verdict is None or known.verdict.report.state != "succeeded":
-        return None
+        return None, None
     kind = KINDS.get(intent.kind)
     days = min(_RETENTION_DAYS, kind.retention_days.get(intent.dialect, _RETENTION_DAYS) if kind else _RETENTION_DAYS)
     done, at = known.verdict.report.completed_at, known.verdict.at
+    began = done if done and done <= at else at
     try:
-        return (done if done and done <= at else at) + timedelta(days=days)
+        return began, began + timedelta(days=days)
     except OverflowError:
-        return None
+        return began, None
 
 
 def _notes(known: Evidence, heard: Heard | None) -> tuple[str, ...]:
@@ -415,7 +417,16 @@ def _notes(known: Evidence, heard: Heard | None) -> tuple[str, ...]:
         notes += heard.report.notes
     if heard and known.verdict:
         notes += _differences(heard.report, known.verdict.report)
+    notes += _twins(known.files)
     return tuple(dict.fromkeys(notes))
+
+
+def _twins(files: tuple[FileFact, ...]) -> list[str]:
+    """Return what to say of files of one role that are the same byte for byte: two were paid for, one was made."""
+    first: dict[tuple[str, str], FileFact] = {}
+    saved = [file for file in files if file.status == "saved" and file.sha256]
+    pairs = [(first.setdefault((file.role, file.sha256 or ""), file), file) for file in saved]
+    return [f"{a.role} {b.index + 1} is the same file as {a.role} {a.index + 1}" for a, b in pairs if a is not b]
 
 
 def _differences(heard: Report, decided: Report) -> list[str]:

@@ -93,6 +93,11 @@ _FILES = {
     "saved_at": _UTC,
     "reason": "string",
     "wanted": "boolean",
+    "linked_at": _UTC,
+    "twin": "string",
+    "loudness_lufs": "Float64",
+    "silence_s": "Float64",
+    "clipped": "Float64",
 }
 _DELIVERIES = {
     "received_at": _UTC,
@@ -156,13 +161,14 @@ def tracks(reader: Reader) -> pd.DataFrame:
 def files(reader: Reader) -> pd.DataFrame:
     """Return one row a file of a task that succeeded, saved or not.
 
-    Columns: id, task_id, kind, role, index, status, path (absolute), bytes, sha256, media_type,
-    verified, duration_s, width, height, sample_rate, url, expires_at (an estimate), saved_at, reason, wanted.
+    Columns: id, task_id, kind, role, index, status, path (absolute), bytes, sha256, media_type, verified, duration_s,
+    width, height, sample_rate, url, expires_at (an estimate), saved_at, reason, wanted, linked_at (the link's life
+    began), twin (another saved file of the same role that is the same byte for byte, as "t1c3k9x7q2m4z audio 1"), and
+    of sound: loudness_lufs (integrated, EBU R 128), silence_s (in all), clipped (the share of samples at full scale).
     """
-    rows = ((state, file) for state in _shown(reader) for file in state.files)
-    return _frame(
-        _FILES, (_pick(_FILES, file, id=state.id, task_id=state.task_id, kind=state.kind) for state, file in rows)
-    )
+    rows = [(state, file) for state in _shown(reader) for file in state.files]
+    twins = _twins(rows)
+    return _frame(_FILES, (_file_row(state, file, twins) for state, file in rows))
 
 
 def deliveries(reader: Reader) -> pd.DataFrame:
@@ -232,6 +238,29 @@ def _pick(columns: Mapping[str, str], thing: object, **given: Any) -> dict[str, 
 
 def _task(state: TaskState) -> dict[str, Any]:
     return _pick(_TASKS, state, notes="\n".join(state.notes) or None)
+
+
+def _file_row(state: TaskState, file: FileState, twins: Mapping[str, list[str]]) -> dict[str, Any]:
+    own = _label(state, file)
+    others = [label for label in twins.get(_content(file), ()) if label != own]
+    return _pick(_FILES, file, id=state.id, task_id=state.task_id, kind=state.kind, twin=others[0] if others else None)
+
+
+def _twins(rows: list[tuple[TaskState, FileState]]) -> dict[str, list[str]]:
+    """Return, by content, the saved files that have it."""
+    found: dict[str, list[str]] = {}
+    for state, file in rows:
+        if file.status == "saved" and file.sha256:
+            found.setdefault(_content(file), []).append(_label(state, file))
+    return found
+
+
+def _content(file: FileState) -> str:
+    return f"{file.role} {file.sha256}"
+
+
+def _label(state: TaskState, file: FileState) -> str:
+    return f"{state.id} {file.role} {file.index + 1}"
 
 
 def _delivery(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kit.ledger.facts import Abandonment, Confirmation, Delivery, Details, Fact
+from kit.ledger.facts import Abandonment, Confirmation, Delivery, Details, Fact, Loss
 from kit.ledger.fold import TaskState, fold
 from kit.provider.kinds import meaning
 from tests.ledger.stories import LINK, OTHER, answer, at, delivery, departure, details, file, intent, numbered
@@ -305,6 +305,34 @@ def test_a_saved_file_stays_saved() -> None:
         video.status, video.path, video.bytes, video.urls, video.url,
     )  # fmt: skip
     assert (at(70), True, True) == (video.saved_at, state.saved, state.settled)
+
+
+def test_a_file_that_was_lost_from_the_disk_is_not_saved_any_more() -> None:
+    """Only a loss takes a saved file back, and only where one was saved; what is found after it counts again."""
+    lost = Loss(task="t1", at=at(90), role="video", index=0, reason="it was removed")
+    story = (*SENT, details(), file(path="a.mp4", sha256="ab"), lost)
+
+    gone = state_of(*story).files[0]
+    assert ("failed", None, "it was removed") == (gone.status, gone.path, gone.reason)
+    assert "saved" == state_of(*story, file("downloading"), file(path="b.mp4")).files[0].status
+    assert "waiting" == state_of(*SENT, details(), lost).files[0].status
+
+
+def test_two_takes_that_are_one_file_are_said_to_be() -> None:
+    """Whoever paid for two and got one reads it in the notes."""
+    takes = [file(role="audio", index=n, sha256=text) for n, text in enumerate(("ab", "cd", "ab"))]
+    state = state_of(*SENT, details(), *takes)
+
+    assert ["audio 3 is the same file as audio 1"] == [note for note in state.notes if "same file" in note]
+
+
+def test_a_links_life_runs_from_its_making_to_its_retention() -> None:
+    """A file knows when its link's life began, so that what is left of it can be told."""
+    file_state = state_of(*SENT, details()).files[0]
+
+    assert file_state.linked_at is not None
+    assert file_state.expires_at is not None
+    assert timedelta(days=14) == file_state.expires_at - file_state.linked_at
 
 
 @pytest.mark.parametrize(

@@ -23,12 +23,12 @@ PROMISED = {
     "audio_id submitted_at finished_at elapsed_s learned_by deliveries confirmed batch_id row_key",
     "tracks": "id task_id audio_id title tags duration_s model audio_url stream_url image_url",
     "files": "id task_id kind role index status path bytes sha256 media_type verified duration_s width height "
-    "sample_rate url expires_at saved_at",
+    "sample_rate url expires_at saved_at reason wanted linked_at twin loudness_lufs silence_s clipped",
     "deliveries": "received_at id task_id kind stage code message signature duplicate body state seq meaning effect",
     "lineage": "id task_id audio_id index title duration_s audio_status audio_path",
 }
 _INT = ["code", "deliveries", "index", "bytes", "width", "height", "sample_rate", "seq"]
-_FLOAT = ["elapsed_s", "duration_s", "credits"]
+_FLOAT = ["elapsed_s", "duration_s", "credits", "loudness_lufs", "silence_s", "clipped"]
 _BOOL = ["retryable", "refunded", "confirmed", "duplicate", "wanted"]
 
 
@@ -129,6 +129,18 @@ def test_files_has_one_row_a_file(reader: Reader) -> None:
     assert ["saved", "waiting", "saved", "saved", "saved"] == list(table["status"])
     assert (1280, str(reader.path.parent / "t2/0.mp4")) == (table["width"][2], table["path"][2])
     assert table["expires_at"].notna().all()
+
+
+def test_files_tells_what_was_heard_and_which_take_is_a_copy(ledger: Ledger, reader: Reader) -> None:
+    """Loudness, silence and clipping are columns; a take that is another one byte for byte names it."""
+    heard = {"loudness_lufs": -14.5, "silence_s": 0.5, "clipped": 0.001}
+    again = file(role="audio", index=1, task="t1", path="t1/1.mp3", bytes=7, sha256="ab", **heard)
+    ledger.append(again).result()
+    audio = frames.files(reader).query("role == 'audio'").set_index("index")
+
+    assert heard == audio.loc[1, list(heard)].to_dict()
+    assert ["t1 audio 2", "t1 audio 1"] == list(audio["twin"])
+    assert at(121) == audio.loc[0, "linked_at"]
 
 
 def test_deliveries_shows_each_arrival_and_marks_repetitions(reader: Reader) -> None:
