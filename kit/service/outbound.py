@@ -1,0 +1,351 @@
+"""Owns the way out to media hosts: https to public addresses or to listed origins; it must not know tasks or files.
+
+A name is looked up once for a connection, every address it has is judged, and one of those very addresses is
+connected; TLS still asks for the name. That holds for each request, and so for each hop of a redirect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import math
+import os
+import selectors
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from itertools import groupby
+from typing import Any, TypeVar
+
+import httpcore
+import httpx
+
+from kit.service.addresses import is_public
+
+__all__ = ["Forbidden", "media_client"]
+
+PIECE = 2**20  # read at once; with the 64 KiB that the pool asks for, the interpreter is busy with counting pieces
+SLICE_S = 0.25  # how often a wait looks whether to stop
+TRIED = 4  # addresses of one host, both families in turn: one of them may be dead here
+# Made for each wait: `poll` costs one call to the system where `epoll` costs four. Windows has neither.
+SELECTOR: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
+UNDERWAY = {errno.EINPROGRESS, errno.EWOULDBLOCK}
+HEADERS = {
+    "Accept": "*/*",
+    "Accept-Encoding": "identity",  # a coded body could be a bomb, and its length says nothing
+    "Connection": "close",  # a connection that was checked long ago serves no later request
+}
+
+# The pool raises its own family of errors; callers know httpx's, which has the same names.
+SAME_NAME: dict[type[Exception], type[httpx.TransportError]] = {
+    httpcore.ConnectError: httpx.ConnectError,
+    httpcore.ConnectTimeout: httpx.ConnectTimeout,
+    httpcore.LocalProtocolError: httpx.LocalProtocolError,
+    httpcore.PoolTimeout: httpx.PoolTimeout,
+    httpcore.ReadError: httpx.ReadError,
+    httpcore.ReadTimeout: httpx.ReadTimeout,
+    httpcore.RemoteProtocolError: httpx.RemoteProtocolError,
+    httpcore.WriteError: httpx.WriteError,
+    httpcore.WriteTimeout: httpx.WriteTimeout,
+}
+
+T = TypeVar("T")
+Origin = tuple[bytes, bytes, int | None]  # scheme, host, port; None is the scheme's own port
+SockAddress = tuple[Any, ...]  # as `socket.getaddrinfo` gives it and `connect` takes it
+Found = tuple[int, SockAddress]  # the address's family, and the address
+
+
+class Forbidden(Exception):
+    """The link leads where the kit does not go; the text is a sentence's part without path, query or password."""
+
+
+def media_client(listed: Iterable[str], *, user_agent: str, stop: threading.Event) -> httpx.Client:
+    """Return a client for media hosts, which blocks and which threads may share; close it, or use it in a `with`.
+
+    It asks https on port 443 of public addresses, and the origins in `listed` ("http://127.0.0.1:1234") wherever they
+    are. It keeps no cookie and no connection, takes no redirect by itself, and heeds no proxy, `.netrc` or certificate
+    of the environment.
+
+    Once `stop` is set, whatever waits or reads gives up within half a second with `httpx.ReadError` (or
+    `httpx.ConnectError`, `httpx.WriteError`). Only looking up a name cannot be stopped: the system's resolver takes
+    up to 30 seconds or so where no name server answers (5 s, twice, for each of three servers), so a program that has
+    to end sooner asks in a daemon thread.
+
+    Raises, when asked: Forbidden for a link the kit does not follow; `httpx.InvalidURL` or ValueError for a text that
+    is no URL; `httpx.TransportError` for a host that cannot be reached or breaks off.
+    """
+    return httpx.Client(
+        transport=_Transport(listed, stop),
+        headers=HEADERS | {"User-Agent": user_agent},
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        timeout=httpx.Timeout(30, connect=10),
+        follow_redirects=False,
+        trust_env=False,
+    )
+
+
+class _Transport(httpx.BaseTransport):
+    """Judges the link, then leaves the talking to a pool whose connections judge the addresses."""
+
+    def __init__(self, listed: Iterable[str], stop: threading.Event) -> None:
+        self._listed = {_origin(httpx.URL(text)) for text in listed}
+        tls = _tls()
+        self._anywhere, self._in_public = (
+            httpcore.ConnectionPool(
+                tls, max_connections=None, max_keepalive_connections=0, network_backend=_Backend(stop, public=public)
+            )
+            for public in (False, True)
+        )
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request; of its extensions only the timeouts count, others could rename the host."""
+        assert isinstance(request.stream, httpx.SyncByteStream)
+        pool, url = self._pool_for(request.url), request.url
+        asked = httpcore.Request(
+            method=request.method,
+            url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions={"timeout": request.extensions.get("timeout", {})},
+        )
+        with _as_httpx():
+            answer = pool.handle_request(asked)
+        said = {name: answer.extensions[name] for name in ("http_version", "reason_phrase")}
+        body = _Body(answer, answer.extensions["network_stream"])
+        return httpx.Response(answer.status, headers=answer.headers, stream=body, extensions=said)
+
+    def close(self) -> None:
+        """End every connection."""
+        self._anywhere.close()
+        self._in_public.close()
+
+    def _pool_for(self, url: httpx.URL) -> httpcore.ConnectionPool:
+        if url.userinfo:
+            raise Forbidden("the link carries a user name or a password")
+        if not url.host:
+            raise Forbidden("the link names no host")
+        if _origin(url) in self._listed:
+            return self._anywhere
+        if url.scheme != "https":
+            raise Forbidden("the link is not https")
+        if url.port is not None:  # httpx leaves out the scheme's own
+            raise Forbidden(f"the link asks for port {url.port} where https has 443")
+        return self._in_public
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Return the one context of this process: to load the certificates takes 30 ms."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
+def _origin(url: httpx.URL) -> Origin:
+    return url.raw_scheme, url.raw_host, url.port
+
+
+class _Body(httpx.SyncByteStream):
+    """The body of an answer, with httpx's errors."""
+
+    def __init__(self, answer: httpcore.Response, line: _Stream) -> None:
+        self._answer, self._line = answer, line
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._line.renew()
+        with _as_httpx():
+            for piece in self._answer.iter_stream():
+                self._line.renew()
+                yield piece
+
+    def close(self) -> None:
+        """End the connection."""
+        self._answer.close()
+
+
+@contextlib.contextmanager
+def _as_httpx() -> Iterator[None]:
+    try:
+        yield
+    except tuple(SAME_NAME) as reason:
+        raise SAME_NAME[type(reason)](str(reason)) from reason
+
+
+class _Backend(httpcore.NetworkBackend):
+    """Connects to a host; where `public` is set, only to one that has public addresses alone."""
+
+    def __init__(self, stop: threading.Event, *, public: bool) -> None:
+        self._stop, self._public = stop, public
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,  # noqa: ARG002 the pool is given none
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002 the pool is given none
+    ) -> httpcore.NetworkStream:
+        """Connect to the first address that answers; `timeout` seconds are given to each."""
+        with _failing_as(httpcore.ConnectTimeout, httpcore.ConnectError):
+            _heed(self._stop)
+            found = _look_up(host, port)
+            if self._public:
+                _refuse_if_not_public(found)
+            return _Stream(self._first_of(_in_turn(found)[:TRIED], timeout), self._stop)
+
+    def _first_of(self, found: list[Found], timeout: float | None) -> socket.socket:
+        trouble: OSError = ConnectionError("the host has no address")
+        for family, address in found:
+            try:
+                return _connected(family, address, _deadline(timeout), self._stop)
+            except OSError as reason:
+                trouble = reason
+        raise trouble
+
+
+def _look_up(host: str, port: int) -> list[Found]:
+    """Return each address of a host, the system's favourite first."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:
+        raise Forbidden("the link names a host that cannot be") from None
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def _refuse_if_not_public(found: list[Found]) -> None:
+    """Raise Forbidden if any address is not public: a name with one good and one bad is a trap."""
+    for _, (address, _, *rest) in found:
+        if not is_public(address) or any(rest[1:]):  # an IPv6 address ends with its zone, 0 where it has none
+            raise Forbidden(f"the link's host is at {address}, which is no public address")
+
+
+def _in_turn(found: list[Found]) -> list[Found]:
+    """Return the addresses with the families alternating, so that a dead family costs one wait."""
+    families = [list(group) for _, group in groupby(sorted(found, key=lambda f: f[0] != found[0][0]), lambda f: f[0])]
+    ranked = [(rank, entry) for family in families for rank, entry in enumerate(family)]
+    return [entry for _, entry in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _connected(family: int, address: SockAddress, deadline: float, stop: threading.Event) -> socket.socket:
+    """Return a socket that is connected to this very address and never blocks."""
+    _heed(stop)
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        code = sock.connect_ex(address)
+        if code in UNDERWAY:
+            _wait(sock, selectors.EVENT_WRITE, deadline, stop)
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connection that reads as much as there is, up to 1 MiB, and whose every wait can be stopped.
+
+    For the head of an answer, and for each piece of its body, no read begins later than twice the timeout after the
+    first: a host that sends one byte of a header, or of a chunk's size, just in time for each read would hold its
+    reader for weeks.
+    """
+
+    def __init__(self, sock: socket.socket, stop: threading.Event) -> None:
+        self._sock, self._stop = sock, stop
+        self._until: float | None = None  # when the head or the piece has to be there
+
+    def renew(self) -> None:
+        """Give the next piece of the body its own time, from when it is read."""
+        self._until = None
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 asks for too little
+        """Return what has arrived, at most 1 MiB; nothing at the end."""
+        if self._until is None:
+            self._until = _deadline(timeout and 2 * timeout)
+        with _failing_as(httpcore.ReadTimeout, httpcore.ReadError):
+            _heed(self._stop, self._until)  # here too: a line that is always faster makes nobody wait
+            return self._patiently(partial(self._sock.recv, PIECE), selectors.EVENT_READ, _deadline(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Send all of `buffer`; `timeout` seconds are given to each piece that the system takes."""
+        left = memoryview(buffer)
+        with _failing_as(httpcore.WriteTimeout, httpcore.WriteError):
+            while left:
+                sent = self._patiently(partial(self._sock.send, left), selectors.EVENT_WRITE, _deadline(timeout))
+                left = left[sent:]
+
+    def close(self) -> None:
+        """End the connection."""
+        self._sock.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        """Return the connection under TLS: `server_hostname` is asked for and has to be in the certificate."""
+        try:
+            with _failing_as(httpcore.ConnectTimeout, httpcore.ConnectError):
+                self._sock = sock = ssl_context.wrap_socket(
+                    self._sock,
+                    server_hostname=server_hostname,
+                    do_handshake_on_connect=False,
+                    suppress_ragged_eofs=False,  # who cuts the line must not make a body without a length look whole
+                )
+                self._patiently(sock.do_handshake, selectors.EVENT_READ, _deadline(timeout))
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def get_extra_info(self, info: str) -> Any:
+        """Return the TLS side where asked for; the pool looks there which protocol was agreed."""
+        return self._sock if info == "ssl_object" and isinstance(self._sock, ssl.SSLSocket) else None
+
+    def _patiently(self, attempt: Callable[[], T], event: int, deadline: float) -> T:
+        """Attempt until it needs no waiting any more."""
+        while True:
+            try:
+                return attempt()
+            except ssl.SSLWantReadError:
+                wanted = selectors.EVENT_READ
+            except ssl.SSLWantWriteError:
+                wanted = selectors.EVENT_WRITE
+            except BlockingIOError:
+                wanted = event
+            _wait(self._sock, wanted, deadline, self._stop)
+
+
+def _wait(sock: socket.socket, event: int, deadline: float, stop: threading.Event) -> None:
+    """Wait until the socket is ready."""
+    with SELECTOR() as selector:
+        selector.register(sock, event)
+        _heed(stop, deadline)
+        while not selector.select(min(deadline - time.monotonic(), SLICE_S)):
+            _heed(stop, deadline)
+
+
+def _heed(stop: threading.Event, deadline: float = math.inf) -> None:
+    """Raise an OSError if it is time to give up: for good, or for this time."""
+    if stop.is_set():
+        raise ConnectionAbortedError("the service is ending")
+    if time.monotonic() >= deadline:
+        raise TimeoutError("nothing came in time")
+
+
+def _deadline(timeout: float | None) -> float:
+    return time.monotonic() + (math.inf if timeout is None else timeout)
+
+
+@contextlib.contextmanager
+def _failing_as(late: type[Exception], broken: type[Exception]) -> Iterator[None]:
+    """Raise a socket's errors as the pool expects them."""
+    try:
+        yield
+    except TimeoutError as reason:
+        raise late(str(reason)) from reason
+    except OSError as reason:
+        raise broken(str(reason)) from reason
