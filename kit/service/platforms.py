@@ -6,6 +6,7 @@ any of the three. Linux is what is claimed; the others are what their manuals sa
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -26,14 +27,17 @@ __all__ = [
     "identity",
     "ignored_signals",
     "keep_files_private",
+    "limit_memory",
     "mind_signals",
     "own_identity",
     "reuses_address",
+    "step_back",
     "sync_folder",
 ]
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 512
+_NICENESS = 10
 _NEW_PROCESS_GROUP, _DETACHED = 0x00000200, 0x00000008  # subprocess names them on Windows alone
 _STATE, _STARTED = 0, 19  # fields of /proc/<pid>/stat, counted behind the name
 
@@ -99,6 +103,35 @@ def keep_files_private() -> None:
     """Make what this process writes readable by its owner alone, where modes mean that."""
     if not _windows():
         os.umask(0o077)
+
+
+def limit_memory(more: int) -> None:
+    """Let this process map `more` bytes than it has mapped; what goes beyond is refused it, as `MemoryError`.
+
+    Linux alone counts mapped memory; elsewhere nothing is limited.
+    """
+    if not _linux():
+        return
+    import resource
+
+    mapped = int(Path("/proc/self/statm").read_bytes().split()[0]) * resource.getpagesize()
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    limit = mapped + more if most == resource.RLIM_INFINITY else min(mapped + more, most)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, most))
+
+
+def step_back() -> None:
+    """Let every other process go first where the processor is wanted by more than there are cores."""
+    if _windows():
+        import psutil
+
+        psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
+    else:
+        os.nice(_NICENESS)
+    if _linux():
+        # Each session has its share of the processor there, and niceness counts only between those of one session.
+        with contextlib.suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(_NICENESS))
 
 
 def sync_folder(folder: Path) -> None:

@@ -108,6 +108,84 @@ def test_modes_are_set_where_they_mean_something(on, monkeypatch, tmp_path, name
     assert ([] if name == "win32" else [0o077]) == asked
 
 
+def said_by(code):
+    """Return what a Python of its own prints, so that no limit reaches this one."""
+    code = f"from kit.service import platforms\n{code}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+@on_linux
+def test_memory_beyond_a_limit_is_refused_and_below_it_is_given():
+    """So much more than is mapped already, however much that is; what was there before stays."""
+    code = (
+        "before = bytearray(200 * 2**20)\n"
+        "platforms.limit_memory(100 * 2**20)\n"
+        "within = bytearray(80 * 2**20)\n"
+        "try:\n"
+        "    beyond = bytearray(60 * 2**20)\n"
+        "except MemoryError:\n"
+        "    print('refused', len(before) + len(within))"
+    )
+
+    assert ["refused", str(280 * 2**20)] == said_by(code)
+
+
+@on_linux
+def test_a_limit_that_somebody_set_before_is_not_lifted():
+    """A container's or a shell's own limit is below whatever is asked for."""
+    code = (
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
+        "platforms.limit_memory(2**40)\n"
+        "print(*resource.getrlimit(resource.RLIMIT_AS))"
+    )
+
+    assert [str(2**30)] * 2 == said_by(code)
+
+
+@pytest.mark.parametrize("name", ["darwin", "win32"])
+def test_where_mapped_memory_is_not_counted_it_is_not_limited(on, monkeypatch, name):
+    """Elsewhere than on Linux nothing is asked of the system, and nothing fails."""
+    import resource
+
+    on(name)
+    monkeypatch.setattr(resource, "setrlimit", pytest.fail)
+    platforms.limit_memory(1)
+
+
+def test_a_process_can_step_back():
+    """It then has a lower priority than the one that started it."""
+    here, there = os.nice(0), said_by("import os; platforms.step_back(); print(os.nice(0))")
+
+    assert [str(min(19, here + 10))] == there
+
+
+@on_linux
+def test_a_session_of_its_own_steps_back_too():
+    """Linux shares the processor out between sessions first: there the whole session is less urgent."""
+    code = (
+        "import os, pathlib\n"
+        "os.setsid()\n"
+        "platforms.step_back()\n"
+        "own = pathlib.Path('/proc/self/autogroup')\n"
+        "print(own.read_text().split()[-1] if own.exists() else platforms._NICENESS)"
+    )
+
+    assert [str(platforms._NICENESS)] == said_by(code)
+
+
+def test_on_windows_a_process_steps_back_by_its_class(on, monkeypatch):
+    """Windows knows no niceness but classes of priority."""
+    on("win32")
+    monkeypatch.setattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 0x4000, raising=False)
+    asked = []
+    monkeypatch.setattr(psutil.Process, "nice", lambda self, value=None: asked.append((self.pid, value)))
+    platforms.step_back()
+
+    assert [(os.getpid(), 0x4000)] == asked
+
+
 @pytest.mark.parametrize("name", THREE)
 def test_an_identity_is_of_one_running_process(on, sleeper, name):
     """Two processes differ, one stays the same, and one that has ended has none, reaped or not."""
