@@ -20,12 +20,13 @@ def main() -> int:
     parser.add_argument(
         "--idle", type=float, help="seconds without need after which it ends (default: by the settings)"
     )
+    parser.add_argument("--downloads", type=int, help="files fetched at once (default: by the settings)")
     options = parser.parse_args()
     if options.launch:
         print(detach_and_run(options.area, [word for word in sys.argv[1:] if word != "--launch"]))
         return 0
     try:
-        return serve(options.area.resolve(), state=options.state, idle_s=options.idle)
+        return serve(options.area.resolve(), state=options.state, idle_s=options.idle, at_once=options.downloads)
     except KitError as reason:
         print(reason, file=sys.stderr)  # the sentence alone: a kernel shows the end of this
         return 1
@@ -38,14 +39,14 @@ def detach_and_run(area: Path, arguments: list[str]) -> int:
         return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, close_fds=True, **apart()).pid
 
 
-def serve(area: Path, *, state: Path | None = None, idle_s: float | None = None) -> int:
+def serve(area: Path, *, state: Path | None = None, idle_s: float | None = None, at_once: int | None = None) -> int:
     """Serve one area; return 0 also where another service already does. What is not given is read off the settings."""
     # The launcher needs nothing of this, and a kernel waits for it.
     import asyncio
 
     from filelock import FileLock, Timeout
 
-    from kit.settings import idle_seconds, state_folder
+    from kit.settings import downloads, idle_seconds, state_folder
 
     keep_files_private()  # ledger, archive and logs are their owner's alone
     state = state or state_folder(area)
@@ -64,7 +65,8 @@ def serve(area: Path, *, state: Path | None = None, idle_s: float | None = None)
         _log_to(area / "logs" / "service.log")
         from kit.service.service import Service
 
-        service = Service(area, state, idle_s=idle_seconds() if idle_s is None else idle_s)
+        idle_s = idle_seconds() if idle_s is None else idle_s
+        service = Service(area, state, idle_s=idle_s, at_once=at_once or downloads())
         asyncio.run(service.run())
     finally:
         lock.release()

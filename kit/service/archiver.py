@@ -5,85 +5,134 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import re
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import Any, Literal
-
-import httpx
+from typing import Literal
 
 from kit.errors import LedgerError
-from kit.ledger.facts import FileFact, SaveRequest
+from kit.ledger.facts import Fact, FileFact, SaveRequest
 from kit.ledger.fold import FileState, TaskState
-from kit.service.download import Fetched, NotFetched, Rules, fetch
-from kit.service.examination import EXTENSIONS, Verdict
+from kit.ledger.names import archive_name
+from kit.service.aside import Aside, Patience
+from kit.service.courier import Courier
+from kit.service.download import NoRoom, NotFetched, Rules
+from kit.service.examination import EXTENSIONS
+from kit.service.fetching import Fetching
+from kit.service.hands import Hands
 from kit.service.hub import Hub
-from kit.service.platforms import sync_folder
+from kit.service.kept import Kept, Slot, saved_fact
 from kit.service.providers import Providers
+from kit.service.room import Room
+from kit.service.shelf import Swapped, lies_there, part_name, put_in_place
+from kit.service.upkeep import Upkeep
 from kit.service.verifier import Verifier
 
 __all__ = ["Archiver"]
 
 _log = logging.getLogger(__name__)
 
-AT_ONCE = 3
-PAUSES_S = (1.0, 5.0, 20.0, 60.0)  # between the attempts at one file
-PROGRESS_EVERY_S = 0.2
-LEDGER_PAUSE_S = 15.0
-AWAY_PAUSE_S = 300.0
+ASKED_LATELY_S = 60.0  # details this old say where a file is now
+NEEDED_FOR_LONG_S = 86_400.0  # what has waited for longer does not keep the service running
 FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)
 
-Slot = tuple[str, str, int]  # task, role, index
-FileStatus = Literal["downloading", "saved", "failed", "expired"]
+FileStatus = Literal["waiting", "downloading", "failed", "expired"]
+
+
+@dataclass
+class _Tried:
+    """What was done for a file in vain: attempts, and whether the provider was `asked` for fresh links and answered."""
+
+    attempts: int = 0
+    asked: bool = False
+    answered: bool = True
 
 
 class Archiver:
-    """Fetches what succeeded tasks have waiting; what it calls saved is complete, examined and synced."""
+    """Fetches what succeeded tasks have waiting; what it calls saved is complete, examined and synced.
 
-    def __init__(self, hub: Hub, providers: Providers, verifier: Verifier, archive: Path) -> None:
+    `ask_now` asks the provider for a task once and returns whether it answered. `at_once` is how many files are
+    fetched at a time.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        providers: Providers,
+        verifier: Verifier,
+        archive: Path,
+        *,
+        ask_now: Callable[[str], Awaitable[bool]],
+        upkeep: Upkeep,
+        hands: Hands,
+        courier: Courier,
+        room: Room,
+        at_once: int,
+        patience: Patience | None = None,
+    ) -> None:
         self._hub, self._providers, self._verifier, self._archive = hub, providers, verifier, archive
+        self._ask_now, self._upkeep, self._hands, self._courier = ask_now, upkeep, hands, courier
+        self._room, self._at_once = room, at_once
         self._queue: asyncio.PriorityQueue[tuple[datetime, int, Slot]] = asyncio.PriorityQueue()
-        self._taken: set[Slot] = set()
-        self._http = httpx.AsyncClient(timeout=httpx.Timeout(30, connect=10), trust_env=False)
-        archive.mkdir(parents=True, exist_ok=True)
-        for part in archive.glob("*.part"):  # nobody else writes here: a part file is from a run that ended
-            part.unlink()
+        self._order = count()
+        self._taken: dict[Slot, float] = {}  # queued, fetched or put aside, and since when
+        self._patience = patience or Patience()
+        self._aside = Aside(room, self._patience)
+        self._tried: dict[Slot, _Tried] = {}
+        self._fetching: dict[Slot, Fetching] = {}
+        self._placed: dict[Slot, Kept] = {}  # under their final names, and not in the ledger yet
+        self._asked_at: dict[str, float] = {}
 
     @property
     def busy(self) -> bool:
-        """Whether files are being fetched or wait for their turn."""
-        return bool(self._taken)
+        """Whether files are being fetched, wait for their turn, or have lately been put aside."""
+        old = time.monotonic() - NEEDED_FOR_LONG_S
+        return any(since > old or slot not in self._aside for slot, since in self._taken.items())
+
+    @property
+    def waiting_for_room(self) -> int:
+        """How many files wait for room on the disk."""
+        return self._aside.for_room
 
     def consider(self, state: TaskState) -> None:
         """Queue the files of a task that are wanted and not yet in hand."""
-        if state.status != "succeeded" or not state.save:
-            return
+        if state.status != "succeeded" or not state.save or not self._providers.reachable(state.provider):
+            return  # a provider's opening leads here once more
         for file in state.files:
             slot = (state.id, file.role, file.index)
             if file.status in ("waiting", "downloading") and file.urls and slot not in self._taken:
-                self._taken.add(slot)
-                self._queue.put_nowait((file.expires_at or FAR_FUTURE, len(self._taken), slot))
+                self._taken[slot] = time.monotonic()
+                self._enqueue(slot)
 
-    def _consider_again(self, id: str) -> None:
-        self.consider(self._hub.states[id])
+    async def save(self, *ids: str, expired: bool = True) -> None:
+        """Fetch the files of tasks that are not saved, whatever their setting and whatever failed before.
 
-    async def save(self, id: str) -> None:
-        """Fetch the files of one task that are not saved, whatever its setting and whatever failed before."""
-        await self._hub.record(SaveRequest(task=id, at=datetime.now(UTC)))
-        for file in self._hub.states[id].files:
-            if file.status in ("failed", "expired"):
-                await self._note(id, file, "downloading")
+        `expired` says whether links that had died are tried again, too.
+        """
+        facts: list[Fact] = []
+        again = {"failed", "expired"} if expired else {"failed"}
+        for state in (self._hub.states[id] for id in ids):
+            if not state.save:
+                facts.append(SaveRequest(task=state.id, at=datetime.now(UTC)))
+            facts += [_fact((state.id, f.role, f.index), "waiting") for f in state.files if f.status in again]
+            self._aside.hurry(state.id)
+        if facts:
+            await self._hub.record(*facts)
 
     async def run(self) -> None:
         """Work through the queue until cancelled."""
-        await asyncio.gather(*(self._work() for _ in range(AT_ONCE)))
+        await self._upkeep.sweep()
+        await asyncio.gather(self._watch_aside(), *(self._work() for _ in range(self._at_once)))
 
-    async def close(self) -> None:
-        """Drop the connections."""
-        await self._http.aclose()
+    def _enqueue(self, slot: Slot) -> None:
+        self._queue.put_nowait((self._expires_at(slot), next(self._order), slot))
+
+    def _expires_at(self, slot: Slot) -> datetime:
+        return self._file(slot).expires_at or FAR_FUTURE
 
     async def _work(self) -> None:
         while True:
@@ -91,129 +140,142 @@ class Archiver:
             try:
                 await self._keep(slot)
             except LedgerError:
-                _log.exception("what became of %s could not be recorded; trying again in %s s", slot, LEDGER_PAUSE_S)
-                asyncio.get_running_loop().call_later(LEDGER_PAUSE_S, self._consider_again, slot[0])
+                _log.exception("what became of %s could not be recorded; trying again later", slot)
+                if slot not in self._aside:
+                    self._aside.put(slot, self._patience.ledger)
             except Exception:  # one file's trouble must not end the keeping of the others; its row says failed
                 _log.exception("keeping %s broke off", slot)
+                self._aside.put(slot, self._patience.ledger)  # for the case that this cannot be recorded either
                 with contextlib.suppress(LedgerError):
-                    await self._note(slot[0], self._file(slot), "failed", reason="an error inside the kit; see its log")
-            finally:
-                self._taken.discard(slot)
+                    await self._note(slot, "failed", reason="an error inside the kit; see its log")
+                    self._aside.forget(slot)
+            self._room.release(slot)
+            if slot not in self._aside:
+                await self._leave(slot)
+
+    async def _leave(self, slot: Slot) -> None:
+        """Let go of a file that is saved or beyond saving, unless somebody has asked for it again meanwhile."""
+        self._aside.forget(slot)
+        if (fetching := self._fetching.pop(slot, None)) is not None:
+            fetching.discard()
+        self._tried.pop(slot, None)
+        self._taken.pop(slot, None)
+        self.consider(self._hub.states[slot[0]])
+
+    async def _watch_aside(self) -> None:
+        """Queue again what was put aside when its time has come and there is room for it, soonest expiry first."""
+        while True:
+            await asyncio.sleep(self._patience.look)
+            for slot in self._aside.take_due(self._expires_at):
+                self._enqueue(slot)
+
+    def _wanted(self, slot: Slot) -> bool:
+        file = self._file(slot)
+        return file.status != "saved" and bool(file.urls) and self._providers.reachable(self._provider(slot))
 
     async def _keep(self, slot: Slot) -> None:
-        """Try the sources of one file, a few times over, until it is saved or beyond saving."""
-        for attempt in range(len(PAUSES_S) + 1):
+        """Try the links of one file until it is saved, put aside or beyond saving."""
+        while self._wanted(slot):
             file = self._file(slot)
             try:
-                await self._save_once(slot, file)
+                return await self._save_once(slot, file)
+            except NoRoom as full:
+                self._aside.put_for_room(slot, full.needed)
+                return await self._note(slot, "waiting", reason=self._room.reason(full.needed))
             except NotFetched as reason:
-                _log.info("attempt %d at %s: %s", attempt + 1, slot, reason)
-                if attempt == len(PAUSES_S) and reason.away and _in_time(file):
-                    # The network is away, perhaps for the night; what is paid for is not given up before its link is.
-                    asyncio.get_running_loop().call_later(AWAY_PAUSE_S, self._consider_again, slot[0])
-                    return
-                if reason.gone or attempt == len(PAUSES_S):
-                    status: FileStatus = "expired" if reason.gone else "failed"
-                    await self._note(slot[0], file, status, reason=str(reason))
-                    return
-                await asyncio.sleep(PAUSES_S[attempt])
-            else:
-                return
+                _log.info("attempt at %s: %s", slot, reason)
+                if await self._is_elsewhere(slot, file, reason):
+                    continue
+                return await self._after(slot, file, reason)
+        return None
+
+    async def _is_elsewhere(self, slot: Slot, file: FileState, reason: NotFetched) -> bool:
+        """Tell whether a file whose links are dead or refused has others now; the provider is asked once."""
+        tried = self._tried.setdefault(slot, _Tried())
+        if not (reason.gone or reason.refused) or tried.asked:
+            return False
+        tried.asked, now = True, time.monotonic()
+        if now - self._asked_at.get(slot[0], float("-inf")) > ASKED_LATELY_S:
+            tried.answered = await self._ask_now(slot[0])  # costs nothing, and buys nothing
+            if tried.answered:
+                self._asked_at[slot[0]] = now
+        return self._file(slot).urls != file.urls
+
+    async def _after(self, slot: Slot, file: FileState, reason: NotFetched) -> None:
+        """Put a file aside until its next attempt, or give it up."""
+        tried, pauses, in_time = self._tried.setdefault(slot, _Tried()), self._patience.attempts, _in_time(file)
+        last = tried.attempts == len(pauses)
+        if in_time and (not tried.answered or (last and reason.away)):
+            # The network is away, perhaps for the night; what is paid for is not given up before its link is.
+            del self._tried[slot]
+            self._aside.put(slot, self._patience.away)
+        elif last or reason.gone or not tried.answered:
+            await self._note(slot, "expired" if reason.gone or not in_time else "failed", reason=str(reason))
+        else:
+            self._aside.put(slot, pauses[tried.attempts])
+            tried.attempts += 1
 
     async def _save_once(self, slot: Slot, file: FileState) -> None:
-        await self._note(slot[0], file, "downloading")
-        part = self._archive / f"{slot[0]}-{file.role}-{file.index + 1}.part"
+        kept = self._placed.get(slot)
+        if kept is None or not lies_there(self._archive.parent / kept.path, kept.bytes):
+            if await self._upkeep.adopt(slot):
+                return
+            if (file.status, file.reason) != ("downloading", None):
+                await self._note(slot, "downloading")
+            kept = self._placed[slot] = await self._fetch(slot, file)
+        # Only from here on is it saved: where the ledger takes no facts, this is all that is done again.
+        await self._hub.record(saved_fact(slot, kept))
+        del self._placed[slot]
+        _log.info("saved %s", kept.path)
+
+    async def _fetch(self, slot: Slot, file: FileState) -> Kept:
+        """Return the file when it is whole, examined and under its final name."""
+        self._archive.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
+        fetching = self._way_of(slot)
+        url, content = await fetching.fetch(file.urls)
+        verdict = await self._verifier.examine(fetching.part, file.role)
+        if verdict.reason is not None:
+            fetching.discard()
+            raise NotFetched(verdict.reason)
+        title, extension = self._hub.states[slot[0]].title, EXTENSIONS[verdict.media_type or ""]
+        name = archive_name(title, *slot, extension)
         try:
-            url, fetched = await self._fetch_any(slot, file, part)
-            verdict = await self._verifier.examine(part, file.role)
-            if verdict.reason is not None:
-                raise NotFetched(verdict.reason)
-            final = self._archive / _name(self._hub.states[slot[0]], file, verdict)
-            await asyncio.to_thread(_put_in_place, part, final)
-        finally:
-            part.unlink(missing_ok=True)
-        path = final.relative_to(self._archive.parent).as_posix()
-        await self._note_saved(slot[0], file, _Kept(url, path, fetched, verdict))
+            final = await self._hands.run(partial(put_in_place, fetching.part, name, content, self._hands.stop))
+        except Swapped as reason:
+            fetching.discard()
+            raise NotFetched(str(reason)) from reason
+        except OSError as reason:
+            raise NotFetched(f"it could not be put into the archive ({reason.strerror})") from reason
+        return Kept(url, final.relative_to(self._archive.parent).as_posix(), content.bytes, content.sha256, verdict)
 
-    async def _fetch_any(self, slot: Slot, file: FileState, part: Path) -> tuple[str, Fetched]:
-        """Fetch from the first source that gives a whole file; they are alternatives, direct ones first."""
-        name = self._hub.states[slot[0]].provider
-        rules = Rules(file.role, lambda url: self._providers.may_fetch(name, url), self._providers.user_agent(name))
-        trouble: list[NotFetched] = []
-        for url in file.urls:
-            try:
-                return url, await fetch(self._http, url, part, rules, self._progress(slot))
-            except NotFetched as reason:
-                trouble.append(reason)
-        said = "; ".join(str(t) for t in trouble)
-        raise NotFetched(said, gone=all(t.gone for t in trouble), away=any(t.away for t in trouble))
+    def _way_of(self, slot: Slot) -> Fetching:
+        """Return how this file is fetched: as before a pause, unless the rules have changed since."""
+        name = self._provider(slot)
+        rules = Rules(slot[1], self._providers.listed(name), self._providers.user_agent(name))
+        fetching = self._fetching.get(slot)
+        if fetching is None or fetching.rules != rules:
+            part = self._archive / part_name(*slot)
+            fetching = Fetching(slot, part, rules, courier=self._courier, room=self._room, tell=self._hub.tell)
+            self._fetching[slot] = fetching
+        return fetching
 
-    def _progress(self, slot: Slot) -> Any:
-        told = 0.0
-
-        def tell(received: int, total: int | None) -> None:
-            nonlocal told
-            if received == total or time.monotonic() - told >= PROGRESS_EVERY_S:
-                told = time.monotonic()
-                task, role, index = slot
-                self._hub.tell({"task": task, "role": role, "index": index, "received": received, "total": total})
-
-        return tell
+    def _provider(self, slot: Slot) -> str:
+        return self._hub.states[slot[0]].provider
 
     def _file(self, slot: Slot) -> FileState:
-        task, role, index = slot
-        return next(f for f in self._hub.states[task].files if (f.role, f.index) == (role, index))
+        task, *which = slot
+        found = (f for f in self._hub.states[task].files if [f.role, f.index] == which)
+        return next(found, FileState(slot[1], slot[2]))  # details may have taken its links back
 
-    async def _note(self, id: str, file: FileState, status: FileStatus, *, reason: str | None = None) -> None:
-        await self._hub.record(
-            FileFact(task=id, at=datetime.now(UTC), role=file.role, index=file.index, status=status, reason=reason)
-        )
-
-    async def _note_saved(self, id: str, file: FileState, kept: _Kept) -> None:
-        saved = FileFact(
-            task=id,
-            at=datetime.now(UTC),
-            role=file.role,
-            index=file.index,
-            status="saved",
-            url=kept.url,
-            path=kept.path,
-            bytes=kept.fetched.bytes,
-            sha256=kept.fetched.sha256,
-        )
-        found = {name: value for name, value in vars(kept.verdict).items() if name != "reason"}
-        await self._hub.record(replace(saved, **found))
+    async def _note(self, slot: Slot, status: FileStatus, *, reason: str | None = None) -> None:
+        await self._hub.record(_fact(slot, status, reason))
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """What is known of a file that has its final name; `path` is relative to the area folder."""
-
-    url: str
-    path: str
-    fetched: Fetched
-    verdict: Verdict
-
-
-def _name(state: TaskState, file: FileState, verdict: Verdict) -> str:
-    """Return a name that says what it is to a person and that nothing from the network can bend."""
-    readable = re.sub(r"[^A-Za-z0-9]+", "-", state.title or "").strip("-")[:40].strip("-")
-    parts = [readable, state.id, file.role, str(file.index + 1)]
-    return "-".join(p for p in parts if p) + "." + EXTENSIONS[verdict.media_type or ""]
+def _fact(slot: Slot, status: FileStatus, reason: str | None = None) -> FileFact:
+    task, role, index = slot
+    return FileFact(task=task, at=datetime.now(UTC), role=role, index=index, status=status, reason=reason)
 
 
 def _in_time(file: FileState) -> bool:
     """Tell whether the file's link may still be good."""
     return file.expires_at is None or datetime.now(UTC) < file.expires_at
-
-
-def _put_in_place(part: Path, final: Path) -> None:
-    """Give a synced part file its final name, which belongs to this task, role and index alone, and sync the folder."""
-    try:
-        os.link(part, final)
-    except FileExistsError:
-        final.unlink()  # left by a run that ended between this step and its row: same task, same role, same index
-        os.link(part, final)
-    except OSError:  # no hard links on this file system
-        part.rename(final)
-    sync_folder(final.parent)

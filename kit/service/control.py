@@ -48,6 +48,15 @@ class Commands(Protocol):
     async def resubmit(self, id: str) -> dict[str, Any]:
         """Buy again what a task wanted."""
 
+    async def unsaved(self) -> dict[str, Any]:
+        """Ask how large what is not saved is."""
+
+    async def save_all(self) -> dict[str, Any]:
+        """Fetch all that is neither saved nor expired."""
+
+    async def verify(self) -> dict[str, Any]:
+        """Hash again what is saved."""
+
     async def replay(self, seq: int) -> dict[str, Any]:
         """Run a stored delivery again."""
 
@@ -91,6 +100,15 @@ def control_app(commands: Commands, hub: Hub, media: MediaServer, *, token: str)
     async def replay(request: Request) -> dict[str, Any]:
         return await commands.replay(request.path_params["seq"])
 
+    async def unsaved(_: Request) -> dict[str, Any]:
+        return await commands.unsaved()
+
+    async def save_all(_: Request) -> dict[str, Any]:
+        return await commands.save_all()
+
+    async def verify(_: Request) -> dict[str, Any]:
+        return await commands.verify()
+
     async def way(request: Request) -> dict[str, Any]:
         return commands.way(request.path_params["provider"])
 
@@ -112,6 +130,9 @@ def control_app(commands: Commands, hub: Hub, media: MediaServer, *, token: str)
         _command("/tasks/{id}/{verb}", verb, "POST"),
         _command("/deliveries/{seq:int}/replay", replay, "POST"),
         _command("/urls", urls, "POST"),
+        _command("/archive/unsaved", unsaved, "GET"),
+        _command("/archive/save", save_all, "POST"),
+        _command("/archive/verify", verify, "POST"),
         _command("/credits/{provider}", credits, "GET"),
         _command("/ways/{provider}", way, "GET"),
         _command("/health", health, "GET"),

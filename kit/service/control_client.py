@@ -85,6 +85,26 @@ class Control:
         """Run one verb (refresh, confirm, forget, save) on a task."""
         return self._ask("POST", f"/tasks/{id}/{verb}")
 
+    def unsaved(self) -> dict[str, Any]:
+        """Return what `save_all` would fetch and how large it is: ``{"files": [...], "free"}``.
+
+        Each file is ``{"task", "role", "index", "bytes"}``, the bytes None where no host told them within 10 seconds;
+        `free` is how many bytes the disk has room for beside what is kept for the ledger.
+        """
+        return self._ask("GET", "/archive/unsaved", timeout=60)
+
+    def save_all(self) -> dict[str, Any]:
+        """Have all that is neither saved nor expired fetched; return the ids of its tasks, ``{"tasks": [...]}``."""
+        return self._ask("POST", "/archive/save")
+
+    def verify(self) -> dict[str, Any]:
+        """Hash again what is saved; return ``{"files": [...]}``, which takes as long as the disk needs to read it all.
+
+        Each file is ``{"task", "role", "index", "path", "result"}``, the result "intact", "missing" or "changed". How
+        far it is comes as events, ``{"verifying": {"done", "of"}}``.
+        """
+        return self._ask("POST", "/archive/verify", timeout=None)
+
     def mint_url(self, kind: str, provider: str) -> dict[str, Any]:
         """Return ``{"id", "url"}`` of a fresh listen-only callback URL."""
         return self._ask("POST", "/urls", {"kind": kind, "provider": provider})
@@ -139,7 +159,13 @@ class Control:
             self._http.close()
 
     def _ask(
-        self, method: str, path: str, body: Any = None, *, hidden: Mapping[str, Secret] = NOTHING, timeout: float = 30
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        hidden: Mapping[str, Secret] = NOTHING,
+        timeout: float | None = 30,
     ) -> dict[str, Any]:
         try:
             # Secrets are revealed in the call itself, so that no frame of ours holds them in a traceback.

@@ -7,6 +7,7 @@ import shutil
 from typing import Any
 
 from kit.ledger.store import Ledger
+from kit.service.archive import Archive
 from kit.service.counts import Counts
 from kit.service.hub import Hub
 from kit.service.poller import Poller
@@ -17,8 +18,10 @@ from kit.service.ways import Ways
 __all__ = ["report", "trouble_of"]
 
 
-def report(*, hub: Hub, counts: Counts, ways: Ways, providers: Providers, poller: Poller) -> dict[str, Any]:
-    """Return how ledger, listener, ways and providers stand, as JSON without secrets; sizes are bytes."""
+def report(
+    *, hub: Hub, counts: Counts, ways: Ways, providers: Providers, poller: Poller, archive: Archive
+) -> dict[str, Any]:
+    """Return how ledger, listener, ways, providers and archive stand, as JSON without secrets; sizes are bytes."""
     return {
         "version": kit_version(),
         "pid": os.getpid(),
@@ -28,6 +31,7 @@ def report(*, hub: Hub, counts: Counts, ways: Ways, providers: Providers, poller
         "providers": [_provider(provider, hub, poller) for provider in providers.all()],
         "attached": hub.attached,
         "unfinished": len(hub.unfinished()),
+        "waiting_for_room": archive.waiting_for_room,
         "disk_free": shutil.disk_usage(hub.ledger.path.parent).free,
     }
 

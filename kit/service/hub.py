@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kit.errors import LedgerError
-from kit.ledger.facts import Delivery, Fact
+from kit.ledger.facts import Delivery, Fact, FileFact
 from kit.ledger.fold import TaskState, advance_all, fold
 from kit.ledger.store import Ledger, MintedUrl
 
@@ -41,6 +41,7 @@ class Hub:
         self.states: dict[str, TaskState] = {}
         self.on_change: Callable[[TaskState], None] = _nobody
         self.arrivals: defaultdict[str, Arrivals] = defaultdict(Arrivals)
+        self.once_saved: dict[tuple[str, str, int], str] = {}  # task, role, index: the hash of what was last saved
         self._listeners: set[_Listener] = set()
         self._intake = _Intake(ledger)
         facts = list(ledger.facts())
@@ -48,6 +49,7 @@ class Hub:
         for _, fact in facts:
             if isinstance(fact, Delivery):
                 self._count(fact, 1)
+            self._remember(fact)
 
     @property
     def attached(self) -> int:
@@ -73,6 +75,8 @@ class Hub:
 
     def apply(self, seqs: Sequence[int], facts: Sequence[Fact]) -> None:
         """Fold durable facts into the picture and tell the listeners."""
+        for fact in facts:
+            self._remember(fact)
         for state in advance_all(self.states, zip(seqs, facts, strict=True)):
             self.tell({"task": state.id, "status": state.status, "seq": state.last_seq})
             self.on_change(state)
@@ -120,6 +124,11 @@ class Hub:
             yield listener
         finally:
             self._listeners.discard(listener)
+
+    def _remember(self, fact: Fact) -> None:
+        """Keep the hash of a saved file: once it is lost from the disk, only the same bytes count as it."""
+        if isinstance(fact, FileFact) and fact.status == "saved" and fact.sha256 is not None:
+            self.once_saved[fact.task, fact.role, fact.index] = fact.sha256
 
     def _count(self, fact: Delivery, sign: int) -> None:
         arrivals = self.arrivals[fact.task]

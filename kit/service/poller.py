@@ -82,6 +82,7 @@ class Poller:
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._buckets: dict[tuple[str, Cause], Bucket] = {}
         self._failing: Counter[str] = Counter()
+        self._awaited: dict[str, asyncio.Future[bool]] = {}
         self._changed = asyncio.Event()
 
     def follow(self, id: str) -> None:
@@ -102,6 +103,21 @@ class Poller:
         appointment = self._appointment(id)
         gap = LONGEST_GAP_S if cause == "callback" and state.final else SHORTEST_GAP_S
         self._date(id, max(self._clock(), appointment.asked_at + gap / provider.speed), cause)
+
+    async def ask_now(self, id: str) -> bool:
+        """Ask for a task once, in its turn, and return when that is done: whether the provider said anything.
+
+        For a finished task too: its links may have been made anew. True also where there is nobody to ask.
+        """
+        state = self._hub.states[id]
+        provider = self._providers.get(state.provider)
+        if provider is None or not state.ask_id:
+            return True
+        done = self._awaited.setdefault(id, asyncio.get_running_loop().create_future())
+        if id not in self._asking:  # else the answer that is on its way is fresh enough
+            appointment = self._appointment(id)
+            self._date(id, max(self._clock(), appointment.asked_at + SHORTEST_GAP_S / provider.speed), "poll")
+        return await asyncio.shield(done)  # others may wait for the same answer
 
     def failing(self, provider: str) -> int:
         """Return how many requests to a provider have failed in a row; 0 where the last one was answered."""
@@ -170,8 +186,10 @@ class Poller:
         appointment, name = self._appointments[id], self._hub.states[id].provider
         cause, appointment.due, appointment.asked_at = appointment.cause, float("inf"), self._clock()
         self._dated.discard(id)
+        answered = False
         try:
-            self._note(name, appointment, answered=await self._ask(id, cause, appointment))
+            answered = await self._ask(id, cause, appointment)
+            self._note(name, appointment, answered=answered)
         except ProviderError as reason:
             self._note(name, appointment, answered=False)
             _log.warning("asking for %s failed (%d in a row): %s", id, appointment.failures, reason)
@@ -180,6 +198,8 @@ class Poller:
             _log.exception("asking for %s broke off", id)
         finally:
             self._asking.pop(id, None)
+            if (awaited := self._awaited.pop(id, None)) is not None and not awaited.done():
+                awaited.set_result(answered)
             self._next(id, appointment)
             self._changed.set()
 

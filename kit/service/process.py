@@ -14,7 +14,7 @@ from kit.errors import ServiceError
 from kit.service.control_client import Control
 from kit.service.platforms import apart, identity
 from kit.service.record import ServiceRecord, kit_version
-from kit.settings import idle_seconds, service_environment, state_folder
+from kit.settings import downloads, idle_seconds, service_environment, state_folder
 
 __all__ = ["attach", "await_end", "launch", "log_tail", "running"]
 
@@ -66,7 +66,7 @@ def launch(area: Path) -> int:
     control port. Raises `ServiceError` where nothing can be started there.
     """
     argv = [sys.executable, "-m", "kit.service", "--launch", "--area", str(area)]
-    argv += ["--state", str(state_folder(area)), "--idle", str(idle_seconds())]
+    argv += ["--state", str(state_folder(area)), "--idle", str(idle_seconds()), "--downloads", str(downloads())]
     nothing, waits = subprocess.DEVNULL, LAUNCH_TIMEOUT_S
     try:
         (area / "logs").mkdir(parents=True, exist_ok=True)

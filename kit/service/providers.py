@@ -8,11 +8,10 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from kit.errors import ServiceError
 from kit.provider.client import DEFAULT_USER_AGENT, ProviderClient
-from kit.provider.profiles import Profile, profile_named
+from kit.provider.profiles import PROFILES, Profile, profile_named
 from kit.service.children import Children
 from kit.service.programs import Program
 from kit.service.record import write_private
@@ -94,16 +93,15 @@ class Providers:
         public = [p.way for p in self._open.values() if p.way.driver in ("ngrok", "url")]
         return next((way.url for way in (*own, *public) if way.url), None) or self._ways.direct_url
 
-    def may_fetch(self, name: str, url: str) -> bool:
-        """Tell whether a provider's file may be fetched from `url`: https, its listed origins, its local program."""
+    def reachable(self, name: str) -> bool:
+        """Tell whether files of `name` can be fetched: media hosts want no key, but a local program has to run."""
+        return name in self._open or (name in PROFILES and PROFILES[name].program is None)
+
+    def listed(self, name: str) -> tuple[str, ...]:
+        """Return the origins that files of `name` may come from beside public https: those listed, its program's."""
         opened = self._open.get(name)
         own = (opened.base_url,) if opened is not None and opened.program is not None else ()
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            return False
-        listed = (*profile_named(name).media_origins, *own)
-        return parts.scheme == "https" or f"{parts.scheme}://{parts.netloc}" in listed
+        return (*profile_named(name).media_origins, *own)
 
     async def open(self, name: str, terms: Terms, *, in_use: bool) -> OpenProvider:
         """Open a provider, or return the open one; `in_use` forbids replacing its key.

@@ -20,7 +20,7 @@ from kit.ledger.facts import Abandonment, Confirmation, Delivery
 from kit.ledger.fold import TaskState
 from kit.ledger.reading import fetch_facts
 from kit.ledger.store import Ledger, MintedUrl
-from kit.service.archiver import Archiver
+from kit.service.archive import Archive
 from kit.service.callbacks import CallbackApp
 from kit.service.children import Children
 from kit.service.control import control_app
@@ -49,7 +49,7 @@ FOLLOWED_FOR = timedelta(days=1)  # a task pending for longer no longer keeps th
 class Service:
     """One data folder's service; `run` returns when it was told to stop or nobody needs it any more."""
 
-    def __init__(self, area: Path, state: Path, *, idle_s: float) -> None:
+    def __init__(self, area: Path, state: Path, *, idle_s: float, at_once: int) -> None:
         self._area, self._state, self._idle_s = area, state, idle_s
         self._stop = asyncio.Event()
         self._children = Children(state)
@@ -70,8 +70,16 @@ class Service:
         )
         self._providers = Providers(area, state, self._ways, self._children)
         self._verifier = Verifier(children=self._children)
-        self._archiver = Archiver(self._hub, self._providers, self._verifier, area / "archive")
         self._poller = Poller(self._hub, self._providers, on_untold=self._untold)
+        self._archive = Archive(
+            self._hub,
+            self._providers,
+            self._verifier,
+            area,
+            children=self._children,
+            ask_now=self._poller.ask_now,
+            at_once=at_once,
+        )
         self._submitter = Submitter(self._hub, self._providers, self._ways)
         self._callbacks = CallbackApp(self._hub, self._providers, self._counts, understand=self._understand)
         self._hub.on_change = self._changed
@@ -102,7 +110,7 @@ class Service:
 
     def _loops(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
         """Return what runs as long as the service does; a ledger that takes no facts leaves nothing to follow."""
-        following = () if self._hub.ledger.read_only else (self._poller.run, self._archiver.run)
+        following = () if self._hub.ledger.read_only else (self._poller.run, self._archive.run)
         return (*following, self._ways.run, self._watch_need)
 
     def stop(self) -> None:
@@ -127,6 +135,7 @@ class Service:
             ways=self._ways,
             providers=self._providers,
             poller=self._poller,
+            archive=self._archive,
         ) | {
             "started_at": self._started_at.isoformat(),
             "public_port": _port(self._public),
@@ -172,7 +181,7 @@ class Service:
         elif verb == "forget":
             await self._hub.record(Abandonment(task=id, at=now, reason="forgotten by the person"))
         elif verb == "save":
-            await self._archiver.save(id)
+            await self._archive.save(id)
         else:
             raise ServiceError(f"A task can be told to refresh, confirm, forget or save; {verb!r} is none of these.")
         return {"id": id}
@@ -181,6 +190,18 @@ class Service:
         """Buy again what a task wanted."""
         self._known(id)
         return {"id": await self._submitter.resubmit(id)}
+
+    async def unsaved(self) -> dict[str, Any]:
+        """Ask the hosts how large what is not saved is."""
+        return await self._archive.unsaved()
+
+    async def save_all(self) -> dict[str, Any]:
+        """Fetch all that is neither saved nor expired."""
+        return await self._archive.save_all()
+
+    async def verify(self) -> dict[str, Any]:
+        """Hash again what is saved."""
+        return await self._archive.verify()
 
     async def replay(self, seq: int) -> dict[str, Any]:
         """Work through a stored delivery once more, as if it had just arrived."""
@@ -235,7 +256,7 @@ class Service:
     def _changed(self, state: TaskState) -> None:
         """Pass every change on to who may have work with it."""
         self._poller.follow(state.id)
-        self._archiver.consider(state)
+        self._archive.consider(state)
 
     def _record(self) -> ServiceRecord:
         return ServiceRecord(
@@ -272,7 +293,7 @@ class Service:
                 _log.warning("the service record cannot be written: %s", reason)
 
     def _needed(self) -> bool:
-        if self._hub.attached or self._archiver.busy or self._opening:
+        if self._hub.attached or self._archive.busy or self._opening:
             return True
         now = datetime.now(UTC)
         if any(u.expires_at and u.expires_at > now and not self._hub.states[u.task].final for u in self._urls()):
@@ -295,7 +316,7 @@ class Service:
         await asyncio.gather(*loops, return_exceptions=True)
         await asyncio.gather(*work, return_exceptions=True)
         await self._providers.close()
-        await self._archiver.close()
+        await self._archive.close()
         await self._verifier.close()
         await self._ways.close()
         self._hub.ledger.close()

@@ -508,3 +508,54 @@ def test_what_a_person_let_go_is_asked_for_no_more():
 
     world, asked = run_virtually(story)
     assert asked == len(world.asked)
+
+
+def test_fresh_details_of_a_finished_task_are_one_request_for_all_who_ask():
+    """Links that died are asked about once, whoever waits, and what is new is known when the wait is over."""
+
+    async def story(loop):
+        async with World(loop, tasks=1) as world:
+            world.done_at["t0"] = 1.0
+            await asyncio.sleep(100)
+            before, fresh = len(world.asked), json.loads(json.dumps(DONE).replace("v1", "v0").replace("a.mp4", "b.mp4"))
+            world.line = (fresh,)
+            answers = await asyncio.gather(*(world.poller.ask_now("t0") for _ in range(4)))
+            urls = world.hub.states["t0"].files[0].urls
+            await asyncio.sleep(1000)
+        return answers, len(world.asked) - before, urls
+
+    answers, requests, urls = run_virtually(story)
+    assert ([True] * 4, 1) == (answers, requests)
+    assert (LINK.replace("a.mp4", "b.mp4"),) == urls
+
+
+def test_who_asks_for_fresh_details_hears_when_nobody_answered():
+    """A provider that is down said nothing, and one that nobody has opened has nothing to say."""
+
+    async def story(loop):
+        async with World(loop, tasks=1) as world:
+            world.done_at["t0"] = 1.0
+            await asyncio.sleep(100)
+            world.down = (0, 10_000)
+            down = await world.poller.ask_now("t0")
+            world.poller._providers.provider = None
+            return down, await world.poller.ask_now("t0"), len(world.asked)
+
+    down, closed, asked = run_virtually(story)
+    assert (False, True, 2) == (down, closed, asked)
+
+
+def test_asking_for_the_fresh_details_of_many_is_as_polite_as_polling():
+    """Two hundred dead links cost two requests a second, not two hundred at once."""
+
+    async def story(loop):
+        async with World(loop, tasks=200) as world:
+            world.done_at = dict.fromkeys(world.done_at, 0.0)
+            await asyncio.sleep(200)
+            since = loop.time()
+            assert all(await asyncio.gather(*(world.poller.ask_now(id) for id in world.done_at)))
+        return world, since
+
+    world, since = run_virtually(story)
+    assert 2 >= world.most_in_a_second(since)
+    assert 400 == len(world.asked)
