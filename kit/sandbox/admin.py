@@ -23,7 +23,8 @@ class Sandbox:
     - `code`: a failure code documented for the kind's callbacks; callback and details agree, 531 refunds.
     - `callbacks`: "lost", "refused", "duplicate", "late", "reordered", "last_only", "null", "no_data",
       "other_id_key", "other_url_key", "no_link", "wrong_signature", "stale_signature".
-    - `media`: "slow", "truncated", "html" for `answers` requests of each file; "forbidden", "expired" for good.
+    - `media`: "slow", "truncated", "html" for `answers` requests of each file; "forbidden", "expired", and for
+      video "large" (a gigabyte), for good.
     - `details`: "outage", "null", "no_link" for `answers` requests.
     - `submit`: "rate_limited", "no_credits", "lost_answer", or a code documented for submitting the kind.
     - `task_id`: the id the next job gets, so that a documented body can be replayed.
@@ -38,6 +39,7 @@ class Sandbox:
             headers={"X-Sandbox-Token": secret.reveal()},
             timeout=10,
             trust_env=False,
+            limits=httpx.Limits(max_keepalive_connections=0),  # a kept one breaks when the program starts again
         )
 
     def next(

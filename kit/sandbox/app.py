@@ -134,7 +134,7 @@ class Provider:
             return gone()
         await self._files.ready([file])
         word = job.plan.media
-        for_good = word in ("expired", "forbidden")
+        for_good = word in ("expired", "forbidden", "large")
         spoilt = word if word and (for_good or self._book.spoil(job, file.name)) else None
         return serve(self._files.path(file), file.media_type, spoilt=spoilt)
 

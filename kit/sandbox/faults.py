@@ -42,6 +42,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "html": "an HTML error page with status 200",
         "forbidden": "HTTP 403, for good",
         "expired": "HTTP 404, for good",
+        "large": "a gigabyte, for good: the same film with padding behind it (video)",
     },
     "details": {
         "outage": "HTTP 500",
@@ -57,6 +58,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
 _ONLY_MUSIC = ("reordered", "last_only")
 _ONLY_KIE = ("wrong_signature", "stale_signature")
 _OTHER_SPELLING = ("video", "wav")
+_ONLY_VIDEO = ("large",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +187,9 @@ def _check_fit(kind: str, dialect: Dialect, plan: Plan) -> None:
     if word == "other_url_key" and kind not in (*_OTHER_SPELLING, ANY_KIND):
         expected = f"a kind whose link has two spellings {_OTHER_SPELLING}, not {kind}"
         raise InvalidInput("callbacks", word, expected, "sandbox.next('wav', callbacks='other_url_key')")
+    if plan.media in _ONLY_VIDEO and kind not in ("video", ANY_KIND):
+        expected = f"a word that fits {kind} ({plan.media} is for video)"
+        raise InvalidInput("media", plan.media, expected, f"sandbox.next('video', media={plan.media!r})")
     if word in _ONLY_KIE and dialect != "kie":
         raise InvalidInput("callbacks", word, f"signatures exist in the kie dialect, not in {dialect}", _example(kind))
     if plan.task_id is not None and (not isinstance(plan.task_id, str) or not plan.task_id):

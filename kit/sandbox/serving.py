@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import struct
 from typing import TYPE_CHECKING
 
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response, StreamingResponse
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["HangUp", "Truncated", "gone", "serve"]
 
 SLOW_BYTES_S = 32_000
+LARGE_BYTES = 10**9
 _SPAN = re.compile(r"(\d{1,18})-(\d{0,18})|-\d{1,18}", re.ASCII)
 _ERROR_PAGE = "<!doctype html><title>502 Bad Gateway</title><h1>502 Bad Gateway</h1><p>The origin did not answer.</p>"
 
@@ -46,6 +49,8 @@ class Truncated(Response):
 class _File(FileResponse):
     """A file with Range support that ignores a Range which is no valid one, as RFC 9110 (14.2) has it."""
 
+    chunk_size = 1024 * 1024  # each is read in another thread: with 64 KiB a large file waits mostly for those
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the file, or the part of it that is asked for."""
         headers = [(name, value) for name, value in scope["headers"] if name != b"range" or _is_range(value)]
@@ -67,10 +72,23 @@ def serve(path: Path, media_type: str, *, spoilt: str | None) -> Response:
         return HTMLResponse(_ERROR_PAGE)
     if spoilt == "truncated":
         return Truncated(path.read_bytes(), media_type=media_type)
+    if spoilt == "large" and media_type == "video/mp4":
+        return _File(_padded(path), media_type=media_type)
     if spoilt == "slow":
         length = {"Content-Length": str(path.stat().st_size)}
         return StreamingResponse(_drip(path.read_bytes()), media_type=media_type, headers=length)
     return _File(path, media_type=media_type)
+
+
+def _padded(path: Path) -> Path:
+    """Return an MP4 with a box of nothing behind it, which every reader skips; on most disks it takes no room."""
+    large = path.with_name(f".{path.name}.large")
+    if not large.exists():
+        content, part = path.read_bytes(), path.with_name(f".{path.name}.large.part")
+        part.write_bytes(content + struct.pack(">I4s", LARGE_BYTES - len(content), b"free"))
+        os.truncate(part, LARGE_BYTES)
+        part.replace(large)
+    return large
 
 
 def _is_range(value: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from kit.provider.wire import parse_details
 from kit.sandbox.callbacks import Manners
 from kit.sandbox.faults import ANY_KIND, WORDS, Faults, Plan, Wish, plan_for
 from kit.sandbox.store import Store
-from tests.sandbox.running import Receiver, Running
+from tests.sandbox.running import BYTES, Receiver, Running
 
 FAILURES = [
     (dialect, kind.name, code)
@@ -74,6 +75,7 @@ def test_wishes_outlive_the_program(tmp_path: Path) -> None:
         ("cover_image", "kie", {"callbacks": "other_url_key"}, "wav"),
         ("wav", "sunoapi", {"callbacks": "wrong_signature"}, "kie"),
         ("wav", "sunoapi", {"media": "gone"}, "truncated"),
+        ("wav", "sunoapi", {"media": "large"}, "video"),
         ("wav", "sunoapi", {"details": 500}, "outage"),
         ("wav", "sunoapi", {"submit": 402}, "429"),
         ("wav", "sunoapi", {"answers": 0}, "1 or more"),
@@ -215,6 +217,24 @@ def test_media_can_be_an_error_page(provider: Running) -> None:
     page, file = provider.get(url), provider.get(url)
     assert (200, "text/html") == (page.status_code, page.headers["Content-Type"].split(";")[0])
     assert file.headers["Content-Type"] == "audio/wav"
+
+
+def test_a_film_can_be_a_gigabyte(provider: Running) -> None:
+    """However often one asks there are 10**9 bytes: the film, then one box of padding; other kinds are as ever."""
+    song = provider.song()
+    provider.sandbox.always(media="large", answers=1)
+    links = {}
+    for kind, key in (("video", "videoUrl"), ("wav", "audioWavUrl")):
+        task_id = provider.accepted(kind, **song)
+        provider.ended(task_id)
+        links[kind] = str(provider.details(kind, task_id)["response"][key])
+    film = len(b"video" + BYTES)
+    head, wav = provider.get(links["video"], headers={"Range": f"bytes=0-{film + 7}"}), provider.get(links["wav"])
+    tail = provider.get(links["video"], headers={"Range": "bytes=-5", "If-Range": head.headers["ETag"]})
+
+    assert b"video" + BYTES + struct.pack(">I4s", 10**9 - film, b"free") == head.content
+    assert (206, "bytes 999999995-999999999/1000000000") == (tail.status_code, tail.headers["Content-Range"])
+    assert b"wav" + BYTES == wav.content
 
 
 @pytest.mark.parametrize(("word", "status"), [("forbidden", 403), ("expired", 404)])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import av
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from kit.sandbox.media import Tune, compose, video_bytes
+from kit.sandbox.serving import serve
 from tests.sandbox.hearing import decode_audio, likeness
 from tests.sandbox.titles import ODD_TITLES
 
@@ -39,6 +41,18 @@ def boxes(data: bytes) -> list[str]:
         names.append(data[at + 4 : at + 8].decode("ascii"))
         at += int.from_bytes(data[at : at + 4], "big")
     return names
+
+
+def test_a_film_of_a_gigabyte_is_the_same_film(film: bytes, tmp_path: Path) -> None:
+    """The padding of `media="large"` is a box that readers skip: every packet is the film's."""
+    path = tmp_path / "film.mp4"
+    path.write_bytes(film)
+    large = serve(path, "video/mp4", spoilt="large").path  # type: ignore[attr-defined]
+    with av.open(io.BytesIO(film)) as small, av.open(str(large)) as padded:
+        packets = [[(each.pts, bytes(each)) for each in one.demux()] for one in (small, padded)]
+
+    assert packets[0] == packets[1]
+    assert 10**9 == large.stat().st_size
 
 
 def test_the_film_sounds_like_its_tune(film: bytes, tune: Tune) -> None:
