@@ -54,7 +54,8 @@ def connect(
     """
     chosen = profile_named(profile)
     speed = _checked_speed(speed, chosen)
-    settings.idle_seconds()  # the service reads it; a person should hear of a bad value here
+    settings.idle_seconds()  # the service reads these two; a person should hear of a bad value here
+    settings.downloads()
     secret = _checked_key(key, chosen) or _kept_key(chosen)
     check_flag("save", save, "kit.connect(save=False)")
     reach = asked_for(chosen, tunnel, public_url)

@@ -157,12 +157,15 @@ def open_ends(states: Iterable[TaskState]) -> list[str]:
     for state in states:
         name = f"{kind_named(state.kind).label} {state.title!r}" if state.title else kind_named(state.kind).label
         lost = [f for f in state.files if f.wanted and f.status in ("failed", "expired")]
+        held = [f for f in state.files if f.wanted and f.status == "waiting" and f.reason]
         if state.status == "unconfirmed":
             said.append(f"{name} ({state.id}) is unconfirmed: {state.meaning}. {state.next_step or ''}".strip())
         elif lost:
             said.append(
                 f"{len(lost)} of {len(state.files)} files of {name} ({state.id}) are not saved: {lost[0].reason}."
             )
+        elif held:
+            said.append(f"{len(held)} of {len(state.files)} files of {name} ({state.id}): {held[0].reason}.")
     return said
 
 

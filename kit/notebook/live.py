@@ -10,13 +10,14 @@ from html import escape
 from typing import Any
 
 from kit.ledger.fold import TaskState
+from kit.notebook.progress import Progress, flow
 
-__all__ = ["LiveCard", "LiveLine", "Progress", "has_kernel", "say", "words"]
+__all__ = ["LiveCard", "LiveLine", "has_kernel", "say", "words"]
 
 _log = logging.getLogger(__name__)
-Progress = dict[tuple[str, int], tuple[int, int | None]]
 
 EVERY_S = 0.5  # a server drops messages above 1000 a second for ever; a person reads two a second at best
+LOG_EVERY_S = 10.0  # a log keeps every line
 STAGES = {
     "TEXT_SUCCESS": "the words are written, the music is being made",
     "FIRST_SUCCESS": "the first take is ready, the others follow",
@@ -34,17 +35,22 @@ class LiveLine:
     """One sentence under the running cell that can change; in a plain program each goes to the log."""
 
     def __init__(self) -> None:
-        self._place, self._last = _Place(), ""
+        self._place, self._last, self._said_at = _Place(), "", float("-inf")
 
     def say(self, text: str) -> None:
         """Show `text` in the place of what was said before."""
         if text == self._last:
             return
-        self._last = text
+        self._last, self._said_at = text, time.monotonic()
         if _shell() is None:
             _log.info("%s", text)
             return
         self._place.show({"text/plain": text, "text/html": f'<div class="callboard-note">{escape(text)}</div>'})
+
+    def tick(self, text: str) -> None:
+        """Say `text` where a while has passed since the last: half a second on a page, ten in a log."""
+        if time.monotonic() - self._said_at >= (LOG_EVERY_S if _shell() is None else EVERY_S):
+            self.say(text)
 
 
 class _Place:
@@ -63,7 +69,7 @@ class _Place:
             self._handle.update(bundle, raw=True)
 
 
-def words(state: TaskState, progress: Progress) -> str:
+def words(state: TaskState) -> str:
     """Return in words what a task is doing now."""
     if state.status == "submitting":
         return "sending the request"
@@ -73,16 +79,20 @@ def words(state: TaskState, progress: Progress) -> str:
         return STAGES.get(str(state.stage).upper(), "the provider is working on it")
     if state.status != "succeeded":
         return state.message or state.status
-    return _files_in_words(state, progress)
+    return _files_in_words(state)
 
 
-def _files_in_words(state: TaskState, progress: Progress) -> str:
-    saved = sum(f.status == "saved" for f in state.files)
-    if saved == len(state.files) or not state.save:
-        return f"done, {saved} of {len(state.files)} files saved"
-    received = sum(r for r, _ in progress.values())
-    size = f", {received / 1e6:.1f} MB so far" if received else ""
-    return f"saving, {saved} of {len(state.files)} files are here{size}"
+def _files_in_words(state: TaskState) -> str:
+    saved, of = sum(f.status == "saved" for f in state.files), len(state.files)
+    if saved == of:
+        return f"done, {saved} of {of} files saved"
+    if not state.save:
+        left = "its file stays" if of == 1 else f"{of - saved} of {of} files stay"
+        return f"done; {left} with the provider until you ask: task.save() or session.save_all()"
+    waits = next((f for f in state.files if f.status == "waiting" and f.reason), None)
+    if waits is None:
+        return f"saving, {saved} of {of} files are here"
+    return f"saving, {saved} of {of} files are here; {waits.role} {waits.index + 1}: {waits.reason}"
 
 
 class LiveCard:
@@ -110,8 +120,9 @@ class LiveCard:
             "label": self._label,
             "title": state.title or state.id,
             "status": state.status,
-            "words": words(state, progress),
+            "words": words(state),
             "elapsed_s": _elapsed(state),
+            "detail": flow(progress.values(), now=self._shown_at).text or None,
             "progress": _fraction(progress),
             "note": note,
         }
@@ -129,8 +140,8 @@ def _elapsed(state: TaskState) -> float:
 
 
 def _fraction(progress: Progress) -> float | None:
-    totals = [(r, t) for r, t in progress.values() if t]
-    return sum(r for r, _ in totals) / sum(t for _, t in totals) if totals else None
+    known = [(file.received, file.total) for file in progress.values() if file.total]
+    return sum(r for r, _ in known) / sum(t for _, t in known) if known else None
 
 
 def has_kernel() -> bool:

@@ -7,12 +7,13 @@ import logging
 import os
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from kit.errors import KitError, ServiceError
-from kit.notebook.live import Progress
+from kit.notebook.progress import Arrived, Progress
 from kit.service.control_client import Control
 
 __all__ = ["Pump"]
@@ -30,6 +31,7 @@ class Pump:
         self._attach = attach
         self.control: Control | None = None
         self.progress: dict[str, Progress] = {}
+        self.verifying: tuple[int, int] | None = None  # files checked, of how many
         # An interrupt may break into any step of a waiting cell, so the thread and its waiters share no lock that could
         # stay held: who waits leaves a locked latch here, and the thread unlocks what it finds.
         self._waiters: deque[threading.Lock] = deque()
@@ -112,7 +114,10 @@ class Pump:
             self._stopping.set()
         if "received" in event:
             files = self.progress.setdefault(event["task"], {})
-            files[event["role"], event["index"]] = (event["received"], event["total"])
+            told = Arrived(event["received"], event["total"], event.get("rate"), time.monotonic())
+            files[event["role"], event["index"]] = told
+        if "verifying" in event:
+            self.verifying = (event["verifying"]["done"], event["verifying"]["of"])
         self._changes += 1
         while self._waiters:
             with contextlib.suppress(IndexError):  # its owner may have stopped waiting this moment

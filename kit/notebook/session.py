@@ -1,4 +1,4 @@
-"""Owns the live hold on a service from a notebook: connecting, submitting, and the tables; it keeps no state itself."""
+"""Owns the live hold on a service from a notebook: connecting and submitting; it keeps no state itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 from kit import settings
 from kit.errors import InvalidInput, KitError, ServiceError
 from kit.ledger.reader import Reader
-from kit.notebook.live import Progress, say
+from kit.notebook.keeping import Keeping
+from kit.notebook.live import say
+from kit.notebook.progress import Progress
 from kit.notebook.pump import Pump
 from kit.notebook.reach import Asked
 from kit.notebook.task import SavedFile, Task, Track, check_flag, is_a
@@ -44,14 +46,17 @@ __all__ = ["Session"]
 ANSWER_WITHIN_S = 15.0
 # What a task calls on its session, and a person does not: left out of tab completion.
 _FOR_TASKS = {
-    "command", "disown", "ensure_followed", "news", "path_of", "progress_of", "reach", "resubmit", "same_as",
-    "show_files", "state_of", "wait_for_change", "way",
+    "command", "deadlines", "disown", "ensure_followed", "news", "path_of", "progress_of", "reach", "resubmit",
+    "same_as", "show_files", "state_of", "wait_for_change", "way",
 }  # fmt: skip
 LONGEST_ID = 256  # ids are opaque; the bound only keeps nonsense from leaving (provider-api 1.4)
 
 
-class Session:
-    """The live hold on the service; `close()` lets go of it, `shutdown()` ends it."""
+class Session(Keeping):
+    """The live hold on the service; `close()` lets go of it, `shutdown()` ends it.
+
+    The tables are in `kit.notebook.tables`; `save_all`, `expiring`, `verify` and `export` in `kit.notebook.keeping`.
+    """
 
     def __init__(
         self,
@@ -198,33 +203,6 @@ class Session:
             raise InvalidInput("either_id", either_id, where, example)
         return Task(self, state.id)
 
-    def tasks(self) -> pd.DataFrame:
-        """Return one row a task; the columns are listed in `kit.ledger.frames.tasks`."""
-        from kit.ledger import frames
-
-        return frames.tasks(self._reader)
-
-    def tracks(self) -> pd.DataFrame:
-        """Return one row a take of a song."""
-        from kit.ledger import frames
-
-        return frames.tracks(self._reader)
-
-    def files(self) -> pd.DataFrame:
-        """Return one row a file, saved or not."""
-        from kit.ledger import frames
-
-        return frames.files(self._reader)
-
-    def deliveries(self) -> pd.DataFrame:
-        """Return one row an arrival of a callback: its body, callback URLs hidden, and in `effect` what it meant.
-
-        The columns and the words of `effect` are listed in `kit.ledger.frames.deliveries`.
-        """
-        from kit.ledger import frames
-
-        return frames.deliveries(self._reader)
-
     def replay(self, delivery: pd.Series[Any] | pd.DataFrame | int) -> Task:
         """Run a delivery that is in the ledger again, as if it arrived now, and return its task.
 
@@ -242,13 +220,8 @@ class Session:
         from kit.notebook.health import Health, open_ends
 
         states = [state for state in self._reader.states().values() if state.shown]
-        return Health(self._control.health(), frames.deliveries(self._reader), self.profile.name, open_ends(states))
-
-    def lineage(self) -> pd.DataFrame:
-        """Return one row a take, with its video, WAV and covers joined."""
-        from kit.ledger import frames
-
-        return frames.lineage(self._reader)
+        needs = [*open_ends(states), *self.deadlines()]
+        return Health(self._control.health(), frames.deliveries(self._reader), self.profile.name, needs)
 
     def credits(self) -> float:
         """Return the balance that the provider reports."""
@@ -270,9 +243,9 @@ class Session:
         return self._sandbox if self._control else None
 
     def news(self) -> list[str]:
-        """Return what the service wants known and was not returned before, such as a port that had to change."""
+        """Return what a person should know and was not told before: of the service, and of links about to die."""
         notes = self._control.hello()["notes"]
-        fresh = [note for note in notes if note not in self._told]
+        fresh = [note for note in (*notes, *self.deadlines()) if note not in self._told]
         self._told.update(fresh)
         return fresh
 
@@ -334,7 +307,7 @@ class Session:
         return state
 
     def progress_of(self, id: str) -> Progress:
-        """Return (bytes received, bytes in all or None) for each file of a task being fetched now."""
+        """Return how far each file of a task is that is being fetched now."""
         self._check_process()
         return self._pump.progress.get(id, {})
 
@@ -353,6 +326,8 @@ class Session:
 
     def command(self, id: str, verb: str) -> None:
         """Run one verb on a task in the service."""
+        if verb == "save":
+            self._pump.progress.pop(id, None)  # what was told of an earlier attempt
         self._control.command(id, verb)
 
     def resubmit(self, id: str) -> Task:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, SupportsIndex, overload
 
 from kit.errors import InvalidInput, KitError, NotReady, NotSaved, TaskFailed, Unconfirmed, WaitTimeout
-from kit.notebook.live import LiveCard, Progress, say
+from kit.notebook.live import LiveCard, say
+from kit.notebook.progress import Progress
 from kit.notebook.widgets.words import clock, size
 
 if TYPE_CHECKING:
     from kit.ledger.fold import FileState, TaskState
 
-__all__ = ["SavedFile", "Task", "Track", "Tracks", "check_flag", "is_a"]
+__all__ = ["SLICE_S", "SavedFile", "Task", "Track", "Tracks", "check_flag", "check_timeout", "is_a"]
 
 Until = Literal["saved", "succeeded"]
 LONGEST_TITLE = 80  # in one line; what was submitted elsewhere may have any title
@@ -38,7 +39,11 @@ class Hold(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class SavedFile:
-    """One file in the archive: absolute `path`, size in bytes, hash, and how far it was verified."""
+    """One file in the archive: absolute `path`, size in bytes, hash, and how far it was verified.
+
+    Of sound: `loudness_lufs` is integrated (EBU R 128), `silence_s` in all, `clipped` the share of samples at full
+    scale, 0 to 1.
+    """
 
     task: str
     role: str
@@ -51,6 +56,9 @@ class SavedFile:
     duration_s: float | None = None
     width: int | None = None
     height: int | None = None
+    loudness_lufs: float | None = None
+    silence_s: float | None = None
+    clipped: float | None = None
 
     def __repr__(self) -> str:
         return f"<SavedFile {self.role} {self.index + 1}, {size(self.bytes)}, {self.verified}: {str(self.path)!r}>"
@@ -262,9 +270,7 @@ class _Waiting:
     def __init__(self, task: Task, until: str, timeout: float) -> None:
         if until not in ("saved", "succeeded"):
             raise InvalidInput("until", until, 'either "saved" or "succeeded"', 'task.wait(until="saved")')
-        # The comparison also refuses NaN; infinity is a way to say that one waits to the end.
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
-            raise InvalidInput("timeout", timeout, "seconds, 0 or more", "task.wait(timeout=1200)")
+        check_timeout(timeout, "task.wait(timeout=1200)")
         from kit.provider.kinds import KINDS
 
         self._task, self._until, self._timeout = task, until, timeout
@@ -351,6 +357,13 @@ def check_flag(name: str, value: object, example: str) -> None:
         raise InvalidInput(name, value, "True or False", example)
 
 
+def check_timeout(value: object, example: str) -> None:
+    """Refuse what is no number of seconds; infinity is a way to say that one waits to the end."""
+    # The comparison also refuses NaN.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+        raise InvalidInput("timeout", value, "seconds, 0 or more", example)
+
+
 def failure_of(state: TaskState) -> KitError:
     """Return the error that tells a person why a task has no result."""
     let_go = state.status == "abandoned"  # by a person: the provider said nothing
@@ -367,10 +380,20 @@ def failure_of(state: TaskState) -> KitError:
 
 def _not_saved(state: TaskState, lost: list[FileState]) -> NotSaved:
     reasons = "; ".join(f"{f.role} {f.index + 1}: {f.reason or f.status}" for f in lost)
+    died = sum(f.status == "expired" for f in lost)
     return NotSaved(
         f"{state.kind} task {state.id} succeeded, but {len(lost)} of {len(state.files)} files could not be saved "
-        f"({reasons}). It is paid for; ask again with session.task({state.id!r}).save().wait()."
+        f"({reasons}). It is paid for. {_what_now(state.id, len(lost) - died, died)}"
     )
+
+
+def _what_now(id: str, failed: int, died: int) -> str:
+    """Return the next step for files that failed, and for those whose links have died."""
+    again = f"ask again with session.task({id!r}).save().wait()."
+    gone = "What has expired cannot be fetched any more, unless the provider shows a fresh link"
+    if not failed:
+        return f"{gone}: session.task({id!r}).save().wait() looks."
+    return f"Next: {again}" if not died else f"Next: {again} {gone}."
 
 
 def _saved(id: str, file: FileState, path: Path) -> SavedFile:
@@ -386,4 +409,7 @@ def _saved(id: str, file: FileState, path: Path) -> SavedFile:
         duration_s=file.duration_s,
         width=file.width,
         height=file.height,
+        loudness_lufs=file.loudness_lufs,
+        silence_s=file.silence_s,
+        clipped=file.clipped,
     )

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from kit.ledger import frames
+from kit.ledger.fold import fold
 from kit.ledger.reader import Reader
-from kit.notebook.health import Health
+from kit.notebook.health import Health, open_ends
+from tests.ledger.stories import answer, departure, details, file, intent, numbered
 from tests.notebook.test_widgets_card import tags_of, text_of
 
 HOSTILE = "<img src=x onerror=alert(1)>\n</script>\u202e"
@@ -151,3 +153,15 @@ def test_a_way_that_nobody_uses_any_more_is_no_problem():
     shown = health(ways=[{**ngrok("down", problem="no agent"), "in_use": False}, {**told()["ways"][0], "in_use": True}])
 
     assert ("All is well.", ["direct"]) == (shown.verdict, [way["driver"] for way in shown.ways])
+
+
+def test_a_file_that_waits_for_room_waits_for_a_person():
+    """Who looks reads which song it is and that room is short; a file that merely has its turn later is no news."""
+    story = (intent(title="Rain"), departure(), answer(), details())
+    full = fold(numbered(*story, file("waiting", reason="waiting for room on the disk: 80.1 MB needed")))
+    soon = fold(numbered(*story, file("waiting")))
+
+    assert ["1 of 1 files of music video 'Rain' (t1): waiting for room on the disk: 80.1 MB needed."] == open_ends(
+        [full]
+    )
+    assert [] == open_ends([soon])

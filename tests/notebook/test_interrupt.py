@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 
@@ -137,3 +138,25 @@ def test_an_error_in_a_cell_shows_no_secret(kernel):
     assert cell.error == "InvalidInput"
     assert "at most 100 characters" in shown
     assert not [token for token in record.strip("()").replace("'", "").split(", ") if token in shown]
+
+
+def test_saving_all_shows_how_fast_it_goes_and_stopping_ends_the_waiting_alone(kernel):
+    """One line changes in place and tells files, bytes, rate and remaining time; the Stop button leaves the rest."""
+    made = kernel.run(
+        "s.sandbox.speed, wish = 200, {'style': 'x', 'title': 'Kept', 'instrumental': True}\n"
+        "song = s.generate_music(**wish, save=False).wait()\n"
+        "with s.sandbox.next('wav', media='slow'): wav = s.convert_wav(song.tracks[0], save=False).wait()"
+    )
+    assert made.error is None, made.of("error")
+    cell = kernel.start("s.save_all()")
+    moving = re.compile(r"4 of 5 files saved, [\d.]+ of [\d.]+ MB, \d+ kB/s, .+ left\.$")
+    while not moving.match(["", *cell.texts][-1]):
+        cell.until("update_display_data")
+    took = kernel.stop(cell)
+
+    assert took < STOPPED_WITHIN_S
+    assert "KeyboardInterrupt" == cell.error
+    assert cell.texts[0].startswith("Saving 5 files, ")
+    assert "Stopped waiting. The files go on being saved" in cell.texts[-1]
+    assert 3 == len(cell.of("display_data"))
+    assert "['downloading']" == kernel.value("[f.status for f in wav.state.files]")

@@ -11,7 +11,8 @@ import pytest
 
 from kit.ledger.fold import TaskState, fold
 from kit.notebook import live
-from kit.notebook.live import LiveCard, say, words
+from kit.notebook.live import LiveCard, LiveLine, say, words
+from kit.notebook.progress import Arrived
 from tests.ledger.stories import answer, departure, details, file, intent, numbered
 
 SENT = (intent(), departure())
@@ -38,17 +39,15 @@ def state(*facts: Any) -> TaskState:
         ((*PENDING, details("FIRST_SUCCESS", None)), "the first take is ready, the others follow"),
         (DONE, "saving, 0 of 1 files are here"),
         ((*DONE, file("saved")), "done, 1 of 1 files saved"),
-        ((intent(save=False), *PENDING[1:], details()), "done, 0 of 1 files saved"),
+        (
+            (intent(save=False), *PENDING[1:], details()),
+            "its file stays with the provider until you ask: task.save() or",
+        ),
     ],
 )
 def test_each_stage_has_words(facts, expected):
     """A waiting person reads what is going on, not the provider's status word."""
-    assert expected in words(state(*facts), {})
-
-
-def test_bytes_that_have_arrived_are_counted():
-    """While files are fetched the words say how much is here."""
-    assert "2.5 MB so far" in words(state(*DONE), {("video", 0): (2_500_000, 5_000_000)})
+    assert expected in words(state(*facts))
 
 
 def test_a_failure_shows_the_provider_s_words():
@@ -56,8 +55,8 @@ def test_a_failure_shows_the_provider_s_words():
     told = state(*PENDING, details("GENERATE_MP4_FAILED", None, error=500, errorMessage="out of film"))
     silent = state(*PENDING, details("GENERATE_MP4_FAILED", None))
 
-    assert "out of film" == words(told, {})
-    assert words(silent, {})
+    assert "out of film" == words(told)
+    assert words(silent)
 
 
 class Page:
@@ -96,7 +95,7 @@ def test_a_card_changes_twice_a_second_however_often_it_is_shown(page):
     card, fetching = LiveCard("music video"), state(*DONE)
     for step in range(1000):
         page.now += 0.001
-        card.show(fetching, {("video", 0): (step * 1000, 1_000_000)})
+        card.show(fetching, {("video", 0): Arrived(step * 1000, 1_000_000)})
     assert 2 <= len(page.shown) <= 3
     card.show(state(*DONE, file("saved")), {}, now=True)
 
@@ -115,13 +114,57 @@ def test_a_new_stage_is_shown_at_once(page):
 
 def test_the_share_of_known_sizes_is_the_bar(page):
     """Progress counts the files whose size is known; where none is, there is no bar."""
-    card = LiveCard("music video")
-    card.show(state(*DONE), {("a", 0): (30, 100), ("b", 0): (20, 100), ("c", 0): (7, None)}, now=True)
-    card.show(state(*DONE), {("c", 0): (7, None)}, now=True)
+    card, open_end = LiveCard("music video"), {("c", 0): Arrived(7, None)}
+    card.show(state(*DONE), {("a", 0): Arrived(30, 100), ("b", 0): Arrived(20, 100), **open_end}, now=True)
+    card.show(state(*DONE), open_end, now=True)
 
     assert "(25 %)" in page.shown[0]["text/plain"]
     assert 'value="25"' in page.shown[0]["text/html"]
     assert "<progress" not in page.shown[1]["text/html"]
+
+
+def test_the_card_says_how_fast_bytes_come_and_how_long_it_takes(page):
+    """Rate and remaining time stand on the card and in its text; a rate that grew old is left out."""
+    card, told = LiveCard("music video"), {("video", 0): Arrived(23_400_000, 80_100_000, 3_150_000.0, page.now)}
+    card.show(state(*DONE), told, now=True)
+    page.now += 60
+    card.show(state(*DONE), told, now=True)
+
+    for shown in page.shown[0].values():
+        assert "23.4 of 80.1 MB, 3.1 MB/s, 18 s left" in shown
+    for shown in page.shown[1].values():
+        assert "23.4 of 80.1 MB" in shown
+        assert "s left" not in shown
+
+
+def test_a_file_that_waits_for_room_says_so(page):
+    """The card names the file that waits, and why; it is said in the words, which a screen reader reads out."""
+    waits = file("waiting", reason="waiting for room on the disk: 80.1 MB needed, 12.0 MB free")
+    LiveCard("music video").show(state(*DONE, waits), {}, now=True)
+
+    for shown in page.shown[0].values():
+        assert "files are here; video 1: waiting for room on the disk: 80.1 MB needed, 12.0 MB free" in shown
+
+
+def test_a_line_that_ticks_changes_twice_a_second_and_a_log_every_ten(page, caplog, monkeypatch):
+    """What moves all the time is one output that changes, or a log line every ten seconds; `say` is never held back."""
+    line = LiveLine()
+    for step in range(1000):
+        page.now += 0.001
+        line.tick(f"{step} of 1000")
+    line.say("all 1000")
+    assert 1 == page.handles
+    assert 3 == len(page.shown)
+    assert "all 1000" == page.shown[-1]["text/plain"]
+
+    monkeypatch.setattr(live, "_shell", lambda: None)
+    caplog.set_level(logging.INFO, "kit.notebook.live")
+    line = LiveLine()
+    for step in range(25):
+        page.now += 1
+        line.tick(f"{step} of 25")
+
+    assert ["0 of 25", "10 of 25", "20 of 25"] == caplog.messages
 
 
 def test_hostile_words_are_text(page):

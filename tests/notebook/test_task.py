@@ -6,14 +6,19 @@ import asyncio
 import hashlib
 import itertools
 import logging
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
 import kit
+from kit.ledger.fold import fold
 from kit.service.providers import LOCAL_KEY
 from tests.flows.acting import post, until
+from tests.ledger.stories import answer, departure, details, file, intent, numbered
 
 HOSTILE = "<img src=x onerror=alert(1)>\n</script>\u202e"
 
@@ -184,6 +189,39 @@ def test_a_file_that_is_gone_is_not_saved_and_says_how_to_ask_again(session):
 
     assert wav.id in str(raised.value)
     assert ("succeeded", "expired") == (wav.status, wav.state.files[0].status)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "next_step"),
+    [
+        (["failed", "saved"], r"Next: ask again with session\.task\('t1'\)\.save\(\)\.wait\(\)\.$"),
+        (
+            ["expired", "saved"],
+            r"expired cannot be fetched any more, unless the provider shows a fresh link: .*looks\.$",
+        ),
+        (["failed", "expired"], r"Next: ask again .*save\(\)\.wait\(\)\. What has expired cannot be fetched any more"),
+    ],
+)
+def test_what_is_not_saved_says_the_next_step(statuses, next_step):
+    """What failed may be asked for again; of what expired nobody is told that asking alone helps."""
+    files = [file(status, role="audio", index=n, reason="why") for n, status in enumerate(statuses)]
+    state = fold(numbered(intent(), departure(), answer(), details(url=None), *files))
+    hold: Any = SimpleNamespace(state_of=lambda _: state, progress_of=lambda _: {})
+    state = replace(state, files=tuple(f for f in state.files if f.role == "audio"), status="succeeded", save=True)
+    with pytest.raises(kit.NotSaved, match=next_step) as raised:
+        kit.Task(hold, "t1").wait(timeout=1)
+
+    assert f"{2 - statuses.count('saved')} of 2 files could not be saved" in str(raised.value)
+
+
+def test_a_saved_file_has_its_figures():
+    """Loudness, silence and clipping of sound are on the handle as they are in the table; a picture has none."""
+    facts = {"loudness_lufs": -14.2, "silence_s": 1.5, "clipped": 0.01}
+    state = fold(numbered(intent(), departure(), answer(), details(), file("saved", path="a.mp4", **facts)))
+    hold: Any = SimpleNamespace(state_of=lambda _: state, path_of=lambda f: Path(f.path))
+    (saved,) = kit.Task(hold, "t1").files
+
+    assert facts == {name: getattr(saved, name) for name in facts}
 
 
 def test_a_timeout_carries_what_is_needed_to_collect_later(session):
