@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench.machine import cpu_seconds
+from tests.bench.machine import cpu_seconds, program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,10 +54,7 @@ class Load:
     """Sends prepared callbacks in a circle over keep-alive connections, going on where the last run ended."""
 
     def __init__(self, callbacks: Sequence[Callback], folder: Path) -> None:
-        program = shutil.which("wrk")
-        if program is None:
-            raise RuntimeError("This bench needs wrk (Debian: apt-get install wrk).")
-        self._program, self._file, self._next = program, folder / "callbacks.tsv", 0
+        self._program, self._file, self._next = program("wrk"), folder / "callbacks.tsv", 0
         self._file.write_bytes(b"".join(c.path.encode() + b"\t" + c.body + b"\n" for c in callbacks))
 
     def run(self, target: Target, seconds: int) -> Run:

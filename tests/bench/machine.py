@@ -1,9 +1,10 @@
-"""Owns the facts of the machine that a figure cannot be read without, and waiting until a process is at rest."""
+"""Owns what a bench needs of the machine: its facts, the programs it has, and waiting until a process is at rest."""
 
 from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sqlite3
 import time
 from importlib import metadata
@@ -14,13 +15,25 @@ import psutil
 
 from tests.bench.figures import percentile
 
-__all__ = ["cpu_seconds", "facts", "settle"]
+__all__ = ["Missing", "cpu_seconds", "facts", "program", "settle"]
 
 SYNCS = 1000
 SETTLES_WITHIN_S = 180.0
 LOOK_S = 1.0
 AT_REST = 0.05  # of a core: what a service uses that only looks after itself
 PAGE = b"\0" * 4096
+
+
+class Missing(Exception):
+    """Something that a bench cannot do without; the others go on."""
+
+
+def program(name: str) -> str:
+    """Return the path of a program; raise `Missing` where there is none."""
+    path = shutil.which(name)
+    if path is None:
+        raise Missing(f"This bench needs {name} (Debian: apt-get install {name}).")
+    return path
 
 
 def facts(folder: Path) -> dict[str, Any]:

@@ -64,9 +64,9 @@ class World:
 
 
 @contextmanager
-def world(name: str) -> Iterator[World]:
-    """Give a bench empty folders on the project's disk and an environment of its own; end its services afterwards."""
-    folder = RUNTIME / "work" / name
+def world(name: str, home: Path = RUNTIME / "work") -> Iterator[World]:
+    """Give a bench empty folders in `home` and an environment of its own; end its services afterwards."""
+    folder = home / name
     _clear(folder)
     names = {"KIT_DATA_DIR": folder / "data", "KIT_STATE_DIR": folder / "state", "IPYTHONDIR": folder / "ipython"}
     for path in names.values():
