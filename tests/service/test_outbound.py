@@ -16,6 +16,7 @@ import certifi
 import httpx
 import pytest
 
+from kit.service import outbound
 from kit.service.outbound import Forbidden, media_client
 
 AUTHORITIES = certifi.where()
@@ -162,7 +163,9 @@ def vouched(tmp_path, monkeypatch):
     path = tmp_path / "vouched.pem"
     path.write_text(CERTIFICATE)
     monkeypatch.setattr(certifi, "where", lambda: str(path))
-    return path
+    outbound._tls.cache_clear()  # they are read once for all clients
+    yield path
+    outbound._tls.cache_clear()
 
 
 @pytest.fixture
@@ -364,6 +367,7 @@ def test_a_certificate_that_only_the_environment_vouches_for_is_refused(world, h
     host = hosted(saying(reply()), tls)
     world.door, world.names[NAME] = host.address, [["93.184.216.34"]]
     monkeypatch.setattr(certifi, "where", lambda: AUTHORITIES)
+    outbound._tls.cache_clear()
     monkeypatch.setenv("SSL_CERT_FILE", str(vouched))
 
     with client() as media, pytest.raises(httpx.ConnectError, match="verify failed"):
