@@ -29,6 +29,14 @@ class _Frame:
     side: int  # bytes between header and data, where an encoder's own tag stands in the first frame
 
 
+@dataclass(frozen=True)
+class _Stated:
+    """What an encoder noted of its work: frames behind the note, and bytes with it; None where it did not."""
+
+    frames: int | None
+    bytes: int | None
+
+
 def check_mp3(content: Content) -> None:
     """Follow the frames from the first to the last, which has to end where the file or a tag at its end does.
 
@@ -40,7 +48,7 @@ def check_mp3(content: Content) -> None:
     first = _frame(content, at)
     if first is None:
         raise Unsound(f"no sound begins at byte {at}")
-    stated = _stated_frames(content, at, first)
+    begins, stated = at, _stated(content, at, first)
     count = 0
     while at < end:
         frame = _frame(content, at)
@@ -52,8 +60,9 @@ def check_mp3(content: Content) -> None:
             raise Unsound(f"cut off: a sound frame should end at byte {at}, the sound ends at {end}")
         if count > MOST_FRAMES:
             raise Unsound(f"it has more than {MOST_FRAMES} frames")
-    if stated is not None and count - 1 < stated:
-        raise Unsound(f"cut off: {count - 1} of {stated} frames are there")
+    # Some encoders count the frame of the tag too; where the bytes agree nothing is missing.
+    if stated.frames is not None and count - 1 < stated.frames and stated.bytes != end - begins:
+        raise Unsound(f"cut off: {count - 1} of {stated.frames} frames are there")
 
 
 def _frame(content: Content, at: int) -> _Frame | None:
@@ -67,12 +76,14 @@ def _frame(content: Content, at: int) -> _Frame | None:
     return _Frame((version, rate), bits // _RATES[version][rate] + (head >> 9 & 1), side)
 
 
-def _stated_frames(content: Content, at: int, first: _Frame) -> int | None:
-    if first.length < 4 + first.side + 12:
-        return None
-    tag = content.read(at + 4 + first.side, 12, "the first sound frame")
-    counted = tag[:4] in (b"Xing", b"Info") and tag[7] & 1
-    return int.from_bytes(tag[8:12], "big") if counted else None
+def _stated(content: Content, at: int, first: _Frame) -> _Stated:
+    if first.length < 4 + first.side + 16:
+        return _Stated(None, None)
+    tag = content.read(at + 4 + first.side, 16, "the first sound frame")
+    if tag[:4] not in (b"Xing", b"Info") or not tag[7] & 1:
+        return _Stated(None, None)
+    frames, size = int.from_bytes(tag[8:12], "big"), int.from_bytes(tag[12:], "big")
+    return _Stated(frames, size if tag[7] & 2 else None)
 
 
 def _after_tags(content: Content, at: int) -> int:
