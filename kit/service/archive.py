@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from kit.ledger.fold import FileState, TaskState
-from kit.service.archiver import Archiver
+from kit.service.archiver import Archiver, in_time
 from kit.service.children import Children
 from kit.service.courier import Courier
 from kit.service.hands import Hands
@@ -41,7 +42,8 @@ class Archive:
         self._hub, self._providers = hub, providers
         self._hands, self._courier = Hands(), Courier(children=children)
         folder = area / "archive"
-        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # each download tries again, and says what is wrong
+            folder.mkdir(parents=True, exist_ok=True)
         self._room = Room(folder)
         self._upkeep = Upkeep(hub, verifier, self._hands, area)
         self._archiver = Archiver(
@@ -83,9 +85,9 @@ class Archive:
         return {"files": rows, "free": self._room.free()}
 
     async def save_all(self) -> dict[str, Any]:
-        """Fetch all that is neither saved nor expired; return ``{"tasks": [ids]}``."""
+        """Fetch all that is not saved and whose link may still be good; return ``{"tasks": [ids]}``."""
         ids = list(dict.fromkeys(state.id for state, _ in self._unsaved()))
-        await self.save(*ids, expired=False)
+        await self.save(*ids, dead=False)
         return {"tasks": ids}
 
     async def close(self) -> None:
@@ -97,5 +99,5 @@ class Archive:
         for state in self._hub.states.values():
             if state.status == "succeeded" and self._providers.reachable(state.provider):
                 for file in state.files:
-                    if file.urls and file.status not in ("saved", "expired"):
+                    if file.urls and file.status != "saved" and (file.status != "expired" or in_time(file)):
                         yield state, file

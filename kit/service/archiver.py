@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -21,23 +21,27 @@ from kit.ledger.names import archive_name
 from kit.service.aside import Aside, Patience
 from kit.service.courier import Courier
 from kit.service.download import NoRoom, NotFetched, Rules
-from kit.service.examination import EXTENSIONS
+from kit.service.examination import EXTENSIONS, Verdict
 from kit.service.fetching import Fetching
 from kit.service.hands import Hands
 from kit.service.hub import Hub
 from kit.service.kept import Kept, Slot, saved_fact
+from kit.service.part import FULL
 from kit.service.providers import Providers
 from kit.service.room import Room
-from kit.service.shelf import Swapped, lies_there, part_name, put_in_place
+from kit.service.shelf import Content, Swapped, lies_there, part_name, put_in_place
 from kit.service.upkeep import Upkeep
 from kit.service.verifier import Verifier
 
-__all__ = ["Archiver"]
+__all__ = ["Archiver", "in_time"]
 
 _log = logging.getLogger(__name__)
 
 ASKED_LATELY_S = 60.0  # details this old say where a file is now
 NEEDED_FOR_LONG_S = 86_400.0  # what has waited for longer does not keep the service running
+MAY_BE_ON_ITS_WAY = timedelta(minutes=10)  # after it was made a file may not be at its host yet
+ON_ITS_WAY_ATTEMPTS = 2
+SHORTER_S, SHORTER = 2.0, 0.95  # a take may be so much shorter than it is said to be: pages round, encoders trim
 FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)
 
 FileStatus = Literal["waiting", "downloading", "failed", "expired"]
@@ -45,10 +49,10 @@ FileStatus = Literal["waiting", "downloading", "failed", "expired"]
 
 @dataclass
 class _Tried:
-    """What was done for a file in vain: attempts, and whether the provider was `asked` for fresh links and answered."""
+    """What was done for a file in vain: attempts, and when the provider was asked for fresh links, and answered."""
 
     attempts: int = 0
-    asked: bool = False
+    asked_at: float = float("-inf")
     answered: bool = True
 
 
@@ -108,20 +112,28 @@ class Archiver:
                 self._taken[slot] = time.monotonic()
                 self._enqueue(slot)
 
-    async def save(self, *ids: str, expired: bool = True) -> None:
+    async def save(self, *ids: str, dead: bool = True) -> None:
         """Fetch the files of tasks that are not saved, whatever their setting and whatever failed before.
 
-        `expired` says whether links that had died are tried again, too.
+        `dead` says whether links whose life is over are tried again, too.
         """
         facts: list[Fact] = []
-        again = {"failed", "expired"} if expired else {"failed"}
         for state in (self._hub.states[id] for id in ids):
             if not state.save:
                 facts.append(SaveRequest(task=state.id, at=datetime.now(UTC)))
-            facts += [_fact((state.id, f.role, f.index), "waiting") for f in state.files if f.status in again]
-            self._aside.hurry(state.id)
+            again = [f for f in state.files if f.status == "failed" or (f.status == "expired" and (dead or in_time(f)))]
+            facts += [_fact((state.id, f.role, f.index), "waiting") for f in again]
+            self._hurry(state)
         if facts:
             await self._hub.record(*facts)
+        for id in ids:  # what waits since before the service's start has no new fact that would lead there
+            self.consider(self._hub.states[id])
+
+    def _hurry(self, state: TaskState) -> None:
+        """Let a task's files have all their attempts again, beginning now."""
+        for file in state.files:
+            self._tried.pop((state.id, file.role, file.index), None)
+        self._aside.hurry(state.id)
 
     async def run(self) -> None:
         """Work through the queue until cancelled."""
@@ -151,9 +163,9 @@ class Archiver:
                     self._aside.forget(slot)
             self._room.release(slot)
             if slot not in self._aside:
-                await self._leave(slot)
+                self._leave(slot)
 
-    async def _leave(self, slot: Slot) -> None:
+    def _leave(self, slot: Slot) -> None:
         """Let go of a file that is saved or beyond saving, unless somebody has asked for it again meanwhile."""
         self._aside.forget(slot)
         if (fetching := self._fetching.pop(slot, None)) is not None:
@@ -190,11 +202,12 @@ class Archiver:
         return None
 
     async def _is_elsewhere(self, slot: Slot, file: FileState, reason: NotFetched) -> bool:
-        """Tell whether a file whose links are dead or refused has others now; the provider is asked once."""
-        tried = self._tried.setdefault(slot, _Tried())
-        if not (reason.gone or reason.refused) or tried.asked:
-            return False
-        tried.asked, now = True, time.monotonic()
+        """Tell whether a file whose links are dead or refused, or failed to the last, has others now."""
+        tried, now = self._tried.setdefault(slot, _Tried()), time.monotonic()
+        last = tried.attempts == len(self._patience.attempts)
+        if not (reason.gone or reason.refused or last) or now - tried.asked_at <= ASKED_LATELY_S:
+            return False  # what was given since may have died in its turn: some links live for minutes
+        tried.asked_at = now
         if now - self._asked_at.get(slot[0], float("-inf")) > ASKED_LATELY_S:
             tried.answered = await self._ask_now(slot[0])  # costs nothing, and buys nothing
             if tried.answered:
@@ -203,17 +216,21 @@ class Archiver:
 
     async def _after(self, slot: Slot, file: FileState, reason: NotFetched) -> None:
         """Put a file aside until its next attempt, or give it up."""
-        tried, pauses, in_time = self._tried.setdefault(slot, _Tried()), self._patience.attempts, _in_time(file)
+        tried, pauses, lives = self._tried.setdefault(slot, _Tried()), self._patience.attempts, in_time(file)
         last = tried.attempts == len(pauses)
-        if in_time and (not tried.answered or (last and reason.away)):
+        if lives and (not tried.answered or (last and reason.away)):
             # The network is away, perhaps for the night; what is paid for is not given up before its link is.
             del self._tried[slot]
             self._aside.put(slot, self._patience.away)
-        elif last or reason.gone or not tried.answered:
-            await self._note(slot, "expired" if reason.gone or not in_time else "failed", reason=str(reason))
+            await self._note(slot, "waiting", reason=f"{reason}; trying again until its link has died")
+        elif last or not tried.answered or (reason.gone and tried.attempts >= _soon(file)):
+            died = reason.gone or not (lives or reason.away)  # who is away says nothing of the link
+            await self._note(slot, "expired" if died else "failed", reason=str(reason))
         else:
-            self._aside.put(slot, pauses[tried.attempts])
+            pause = pauses[tried.attempts]
             tried.attempts += 1
+            self._aside.put(slot, pause)
+            await self._note(slot, "waiting", reason=f"{reason}; next attempt after {pause:.0f} s")
 
     async def _save_once(self, slot: Slot, file: FileState) -> None:
         kept = self._placed.get(slot)
@@ -230,13 +247,12 @@ class Archiver:
 
     async def _fetch(self, slot: Slot, file: FileState) -> Kept:
         """Return the file when it is whole, examined and under its final name."""
-        self._archive.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
+        try:
+            self._archive.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
+        except OSError as reason:
+            raise NotFetched(f"the archive's folder is not there ({reason.strerror})", away=True) from reason
         fetching = self._way_of(slot)
-        url, content = await fetching.fetch(file.urls)
-        verdict = await self._verifier.examine(fetching.part, file.role)
-        if verdict.reason is not None:
-            fetching.discard()
-            raise NotFetched(verdict.reason)
+        url, content, verdict = await self._sound(slot, fetching, file.urls)
         title, extension = self._hub.states[slot[0]].title, EXTENSIONS[verdict.media_type or ""]
         name = archive_name(title, *slot, extension)
         try:
@@ -245,8 +261,33 @@ class Archiver:
             fetching.discard()
             raise NotFetched(str(reason)) from reason
         except OSError as reason:
+            if reason.errno in FULL:
+                raise NoRoom(content.bytes) from reason
             raise NotFetched(f"it could not be put into the archive ({reason.strerror})") from reason
         return Kept(url, final.relative_to(self._archive.parent).as_posix(), content.bytes, content.sha256, verdict)
+
+    async def _sound(self, slot: Slot, fetching: Fetching, urls: Sequence[str]) -> tuple[str, Content, Verdict]:
+        """Return the first link that gives a whole file which is one, what came, and the verdict on it."""
+        url, content = await fetching.fetch(urls)
+        verdict = await self._verifier.examine(fetching.part, slot[1])
+        wrong = verdict.reason or self._too_short(slot, verdict)
+        if wrong is None:
+            return url, content, verdict
+        fetching.discard()
+        if not (others := urls[urls.index(url) + 1 :]):
+            raise NotFetched(wrong)
+        try:
+            return await self._sound(slot, fetching, others)
+        except NotFetched as reason:
+            raise NotFetched(f"{wrong}; {reason}", away=reason.away) from reason
+
+    def _too_short(self, slot: Slot, verdict: Verdict) -> str | None:
+        """Return what is wrong with a take that sounds for a shorter time than the provider says it is long."""
+        take = next((take for take in self._hub.states[slot[0]].takes if take.index == slot[2]), None)
+        stated, found = take.duration_s if take else None, verdict.duration_s
+        if slot[1] != "audio" or stated is None or found is None or found >= min(stated - SHORTER_S, stated * SHORTER):
+            return None
+        return f"cut off: {found:.1f} of {stated:.1f} s of sound are there"
 
     def _way_of(self, slot: Slot) -> Fetching:
         """Return how this file is fetched: as before a pause, unless the rules have changed since."""
@@ -276,6 +317,12 @@ def _fact(slot: Slot, status: FileStatus, reason: str | None = None) -> FileFact
     return FileFact(task=task, at=datetime.now(UTC), role=role, index=index, status=status, reason=reason)
 
 
-def _in_time(file: FileState) -> bool:
+def _soon(file: FileState) -> int:
+    """Return after how many attempts a file that is not there is believed to be gone: a new one may be on its way."""
+    young = file.linked_at is not None and datetime.now(UTC) - file.linked_at < MAY_BE_ON_ITS_WAY
+    return ON_ITS_WAY_ATTEMPTS if young else 0
+
+
+def in_time(file: FileState) -> bool:
     """Tell whether the file's link may still be good."""
     return file.expires_at is None or datetime.now(UTC) < file.expires_at

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,8 +82,7 @@ class Download:
         except (NotFetched, NoRoom) as reason:
             if self._version is None or self._version.etag is None:
                 lost = self._part.received
-                with contextlib.suppress(OSError):
-                    self._part.discard()  # of no use for a resume, and room for others
+                self._part.discard()  # of no use for a resume, and room for others
                 if isinstance(reason, NoRoom):
                     raise NoRoom(reason.needed + lost) from reason  # what came has to come again
             raise

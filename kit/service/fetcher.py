@@ -54,9 +54,8 @@ class _Errand:
         self._granted.put(room)
 
     def discard(self) -> None:
-        """Remove what came, where it can be removed."""
-        with contextlib.suppress(OSError):
-            self._download.discard()
+        """Remove what came."""
+        self._download.discard()
 
     def _ask_for_room(self, needed: int) -> None:
         self._say(room=needed)

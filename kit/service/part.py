@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["NoRoom", "Part"]
+__all__ = ["FULL", "NoRoom", "Part"]
 
 WAITING_PIECES = 4  # at most so many pieces (1 MiB each) are read and not yet hashed: memory stays constant
 FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -99,7 +99,8 @@ class Part:
         """Remove the file and forget what was in it."""
         self.close()
         self.received, self._identity = 0, None
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder may stand there, or the disk refuse: `restart` says so
+            self._path.unlink(missing_ok=True)
 
     def _in_place(self) -> bool:
         """Tell whether the file still stands at its name."""

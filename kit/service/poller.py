@@ -111,7 +111,9 @@ class Poller:
         """
         state = self._hub.states[id]
         provider = self._providers.get(state.provider)
-        if provider is None or not state.ask_id:
+        if provider is None:
+            return False
+        if not state.ask_id:
             return True
         done = self._awaited.setdefault(id, asyncio.get_running_loop().create_future())
         if id not in self._asking:  # else the answer that is on its way is fresh enough

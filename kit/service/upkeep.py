@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from kit.errors import LedgerError
+from kit.errors import LedgerError, ServiceError
 from kit.ledger.facts import Fact, FileFact, Loss
 from kit.ledger.fold import FileState
 from kit.service.examination import EXTENSIONS
@@ -100,6 +100,8 @@ class Upkeep:
                     told = time.monotonic()
                     self._hub.tell({"verifying": {"done": done, "of": len(saved)}})
                 result = await self._check(one)
+                if self._hands.stop.is_set():
+                    raise ServiceError("The service is ending, and the check with it. Run session.verify() again.")
                 task, role, index = one.slot
                 rows.append({"task": task, "role": role, "index": index, "path": one.file.path, "result": result})
             self._hub.tell({"verifying": {"done": len(saved), "of": len(saved)}})
@@ -125,6 +127,8 @@ class Upkeep:
     def _survey(self, saved: list[_Saved]) -> tuple[list[_Loss], list[Stray]]:
         """Return what is gone and why, and the files that no row speaks of; remove the parts. Blocks."""
         archive = self._area / "archive"
+        if not archive.is_dir():
+            raise FileNotFoundError(archive)  # a link to a disk that is not there just now, say: nothing is lost yet
         clear_parts(archive)
         gone = [(one, _why(one)) for one in saved if not one.whole]
         lost = {one.slot for one, _ in gone}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,7 @@ from kit.service.room import Room
 from kit.service.upkeep import Upkeep
 from tests.service.hosting import host
 
-__all__ = ["FILM", "PLENTY", "World", "details", "made", "names", "story"]
+__all__ = ["FILM", "PLENTY", "QUICK", "World", "details", "made", "names", "song", "story"]
 
 FILM = b"a film " * 1000
 QUICK = Patience(attempts=(0.01, 0.01), away=0.01, room=(0.01, 0.02), ledger=0.05, look=0.01)
@@ -50,14 +51,15 @@ class Judge:
     """An examiner that takes everything that begins as a film does; `meanwhile` happens while it looks."""
 
     def __init__(self):
-        self.looked, self.meanwhile = 0, lambda path: None
+        self.looked, self.meanwhile, self.heard_s = 0, lambda path: None, 3.0
 
-    async def examine(self, path, _role):
+    async def examine(self, path, role):
         """Return a verdict."""
         self.looked += 1
         self.meanwhile(path)
         if not path.is_symlink() and path.read_bytes().startswith(b"a film"):
-            return Verdict(verified="decoded", media_type="video/mp4", duration_s=3.0)
+            media_type = {"audio": "audio/mpeg", "video": "video/mp4"}[role]
+            return Verdict(verified="decoded", media_type=media_type, duration_s=self.heard_s)
         return Verdict(media_type="video/mp4", reason="not an MP4")
 
 
@@ -66,7 +68,8 @@ class World:
 
     def __init__(self, area, served, *, at_once=3, patience=QUICK):
         self.area, self.served, self.archive = area, served, area / "archive"
-        self.archive.mkdir(exist_ok=True)
+        with contextlib.suppress(OSError):  # as the service does it
+            self.archive.mkdir(exist_ok=True)
         self.usage, self.fresh, self.answers, self.asked = PLENTY, None, True, []
         self.ledger = Ledger.open(area / "ledger.sqlite")
         self.hub, self.judge, self.hands = Hub(self.ledger), Judge(), Hands()
@@ -141,6 +144,21 @@ def details(id, *urls, ago=timedelta(0)):
     data = {"taskId": "v1", "successFlag": "SUCCESS", "response": response}
     body = json.dumps({"code": 200, "msg": "success", "data": data})
     return Details(task=id, at=datetime.now(UTC) - ago, http_status=200, body=body, cause="poll", asked_id="v1")
+
+
+def song(url, seconds):
+    """Return the id of a song with one take of so many seconds, and its facts."""
+    id, at = new_id(), datetime.now(UTC)
+    given = {"provider": "sandbox", "dialect": "sunoapi", "params": {}, "request_key": id, "save": True}
+    take = {"id": "a1", "audioUrl": url, "title": "Window Seat", "duration": seconds}
+    data = {"taskId": "m1", "status": "SUCCESS", "response": {"sunoData": [take]}}
+    body = json.dumps({"code": 200, "msg": "success", "data": data})
+    return id, (
+        Intent(task=id, at=at, kind="music", title="Window Seat", **given),
+        Departure(task=id, at=at),
+        Answer(task=id, at=at, outcome="accepted", task_id="m1", code=200),
+        Details(task=id, at=at, http_status=200, body=body, cause="poll", asked_id="m1"),
+    )
 
 
 def made(*urls, ago=timedelta(0), save=True):

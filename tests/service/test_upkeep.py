@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from kit.errors import ServiceError
 from kit.ledger.facts import Loss
 from tests.service.keeping import FILM, details, made, names, story
 
@@ -167,3 +168,27 @@ def test_verify_compares_every_byte(tmp_path, harm, result):
     assert (harm is not None) == bool(lost)
     assert FILM == (tmp_path / path).read_bytes()
     assert (path != row["path"]) == (harm in ("linked", "rotted"))
+
+
+def test_an_archive_that_is_not_there_just_now_has_lost_nothing(tmp_path):
+    """A folder on a disk that is not plugged in is looked at when it is back; no file is fetched for it meanwhile."""
+    _, path = saved_before(tmp_path)
+    away = tmp_path / "away"
+    path.parent.rename(away)
+    path.parent.symlink_to(tmp_path / "unplugged")
+
+    file, lost, _ = start(tmp_path)
+    assert ("saved", []) == (file.status, lost)
+
+
+def test_a_check_that_the_end_of_the_service_cuts_short_claims_nothing(tmp_path):
+    """What was not read is not called intact: the whole check is said to have ended."""
+    saved_before(tmp_path)
+
+    async def tell(world):
+        await world.when(lambda: world.swept)
+        world.hands.stop.set()
+        with pytest.raises(ServiceError, match=r"ending.*session\.verify\(\)"):
+            await world.upkeep.verify()
+
+    story(tmp_path, tell)
