@@ -134,8 +134,9 @@ class WaitTimeout(KitError, TimeoutError):
     def __init__(self, *, id: str, task_id: str | None, kind: str, status: str, waited_s: float) -> None:
         self.id, self.task_id, self.kind, self.status, self.waited_s = id, task_id, kind, status, waited_s
         known = f" (provider id {task_id})" if task_id else ""
+        stands = "is made, but not all its files are saved," if status == "succeeded" else f"is still {status}"
         super().__init__(
-            f"{kind} task {id}{known} is still {status} after {waited_s:.0f} s of waiting. It goes on without you: "
+            f"{kind} task {id}{known} {stands} after {waited_s:.0f} s of waiting. It goes on without you: "
             f"collect it later with session.task({id!r}).wait(); do not submit it again."
         )
 

@@ -62,14 +62,15 @@ class Exported:
         return f"<Exported {self._words()} to {self.target!r}>"
 
     def _repr_html_(self) -> str:
-        lacking = "".join(f"<li>{escape(one_line(sentence))}</li>" for sentence in self.missing[:10])
-        more = f"<li>and {len(self.missing) - 10} more</li>" if len(self.missing) > 10 else ""
-        said = f"<div>Exported {escape(self._words())} to <code>{escape(one_line(self.target))}</code></div>"
+        lacking = "".join(f"<li>{escape(one_line(sentence))}</li>" for sentence in self.missing[:LISTED])
+        more = f"<li>and {len(self.missing) - LISTED} more</li>" if len(self.missing) > LISTED else ""
+        # What was exported is said already, above.
+        said = f"<div>The list of them is in <code>{escape(one_line(self.manifest))}</code></div>"
         return f"{said}<ul>{lacking}{more}</ul>" if lacking else said
 
     def _words(self) -> str:
-        counts = {"there before": self.there, "without tags": self.untagged, "missing": len(self.missing)}
-        counts["not saved yet"] = self.not_saved
+        counts = {"there before": self.there, "without tags": self.untagged}
+        counts |= {"missing or changed": len(self.missing), "not saved": self.not_saved}
         also = "".join(f", {count} {what}" for what, count in counts.items() if count)
         return f"{_files(self.files)}, {size(self.bytes)}{also},"
 
@@ -106,12 +107,14 @@ def export(
         run.work(copies)
         manifest = place.finish(run.manifest([s.id for s in states], unsaved), run.earlier.name)
     done = run.exported(manifest, len(unsaved))
-    say(f"Exported {done._words()} to {done.target}{_and_how(len(unsaved))}.")
+    fetchable = sum(file.status != "expired" for _, file in unsaved)
+    mend = " session.verify() has what is missing or changed fetched again." if done.missing else ""
+    say(f"Exported {done._words()} to {done.target}{_and_how(fetchable)}.{mend}")
     return done
 
 
 def _and_how(unsaved: int) -> str:
-    return f"; {_files(unsaved)} not saved: session.save_all() fetches what can be fetched" if unsaved else ""
+    return f"; session.save_all() fetches {_files(unsaved)} more" if unsaved else ""
 
 
 def _files(count: int) -> str:

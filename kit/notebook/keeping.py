@@ -76,7 +76,7 @@ class Keeping(Tables):
             self._wait_for(Saving(sizes), timeout)
         files = self.files()
         keys = zip(files["id"], files["role"], files["index"], strict=True)
-        return files[[key in sizes for key in keys]].reset_index(drop=True)
+        return files.loc[[key in sizes for key in keys]].reset_index(drop=True)
 
     def expiring(self, within: str | timedelta = "3d") -> pd.DataFrame:
         """Return the rows of `files()` that are not saved and whose link dies within a time, soonest first.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from kit.ledger.fold import TaskState
-from kit.notebook.progress import Progress, flow
+from kit.ledger.fold import FileState, TaskState
+from kit.notebook.progress import Arrived, Progress, flow
 
 __all__ = ["LiveCard", "LiveLine", "has_kernel", "say", "words"]
 
@@ -116,14 +117,15 @@ class LiveCard:
         if not self._active or not due:
             return
         self._last, self._shown_at = stage, time.monotonic()
+        arrived = [_arrived(file, progress) for file in state.files]
         facts: dict[str, Any] = {
             "label": self._label,
             "title": state.title or state.id,
             "status": state.status,
             "words": words(state),
             "elapsed_s": _elapsed(state),
-            "detail": flow(progress.values(), now=self._shown_at).text or None,
-            "progress": _fraction(progress),
+            "detail": flow(arrived, now=self._shown_at).text or None,
+            "progress": _fraction(arrived),
             "note": note,
         }
         from kit.notebook.widgets.card import wait_card, wait_text
@@ -139,9 +141,18 @@ def _elapsed(state: TaskState) -> float:
     return max(0.0, (datetime.now(UTC) - began).total_seconds()) if began else 0.0
 
 
-def _fraction(progress: Progress) -> float | None:
-    known = [(file.received, file.total) for file in progress.values() if file.total]
-    return sum(r for r, _ in known) / sum(t for _, t in known) if known else None
+def _arrived(file: FileState, progress: Progress) -> Arrived:
+    """Return how far one file is, whether it has begun or not."""
+    if file.status == "saved":
+        return Arrived(file.bytes or 0, file.bytes or 0)
+    return progress.get((file.role, file.index), Arrived(0, None))
+
+
+def _fraction(files: Sequence[Arrived]) -> float | None:
+    """Return how far all files are, each weighing the same: it is 1 only when every file is here."""
+    if not any(file.received and file.total for file in files):
+        return None
+    return sum(file.received / file.total for file in files if file.total) / len(files)
 
 
 def has_kernel() -> bool:

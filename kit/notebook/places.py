@@ -28,6 +28,8 @@ __all__ = ["CHUNK", "Place", "open_place"]
 
 CHUNK = 2**20
 LARGEST_MANIFEST = 64 * 2**20  # a hundred thousand files
+_MISTYPED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/[^/]")  # s3:/bucket would become a folder called "s3:"
+_OTHER_ARCHIVES = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(?:://|::)")
 _EXPECTED = "a folder, a .zip that does not exist yet, or an address such as s3://bucket/songs"
 _EXAMPLE = 'session.export("songs")'
@@ -210,7 +212,9 @@ def open_place(target: str | os.PathLike[str], *, outside: Path) -> Iterator[Pla
 
 
 def _local(text: str, _shown: str, outside: Path, workshop: Callable[[Path | None], Path]) -> Place:
-    path = Path(text).expanduser()
+    path = Path(text).expanduser().absolute()
+    if _MISTYPED.match(text) or path.suffix.lower() in _OTHER_ARCHIVES:
+        raise InvalidInput("target", text, _EXPECTED, 'session.export("songs.zip")')
     if path.resolve().is_relative_to(outside.resolve()):
         expected = f"a place outside {str(outside)!r}, where the ledger and the archive are"
         raise InvalidInput("target", text, expected, _EXAMPLE)
@@ -232,9 +236,11 @@ def _cloud(text: str, shown: str, _outside: Path, workshop: Callable[[Path | Non
     try:
         system, folder = import_module("fsspec.core").url_to_fs(text)
     except ImportError as reason:
+        ours = shown.startswith(("s3://", "s3a://", "memory://"))
+        how = "pip install 'callboard[cloud]'" if ours else "fsspec's page on this kind of address names it"
         raise KitError(
             f"An export to {shown} needs a library that is not there ({one_line(str(reason))}). "
-            "Install it, and export again: pip install 'callboard[cloud]'."
+            f"Install it, and export again: {how}."
         ) from reason
     except ValueError as reason:
         raise InvalidInput("target", shown, _EXPECTED, 'session.export("s3://bucket/songs")') from reason
@@ -284,7 +290,11 @@ def _publish(part: Path, final: Path) -> None:
     """Give `part` its final name, which is reserved first: nothing of another is ever overwritten."""
     # Not a hard link, which sticks and memory cards do not have.
     os.close(os.open(final, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    part.replace(final)
+    try:
+        part.replace(final)
+    except BaseException:
+        final.unlink(missing_ok=True)  # an empty file would look like a copy
+        raise
 
 
 def _sync(path: Path) -> None:

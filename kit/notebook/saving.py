@@ -80,11 +80,16 @@ def announced(sizes: Mapping[Slot, int | None], free: int) -> str:
 def idle(statuses: Sequence[str]) -> str:
     """Say that nothing is left to fetch, where files have these statuses."""
     died, saved = statuses.count("expired"), statuses.count("saved")
+    if not statuses:
+        return "Nothing to fetch: there are no files yet."
+    if left := len(statuses) - died - saved:
+        closed = f"{_files(left)} of a provider that is not open {_are(left)} not saved"
+        return f"Nothing to fetch here: {closed}. Connect to that one, and save there."
     if not died:
         return f"Nothing to fetch: {'all ' * (saved > 1)}{_files(saved)} {_are(saved)} saved."
     return (
-        f"Nothing to fetch: {_files(saved)} {_are(saved)} saved; {_files(died)} died unsaved with "
-        f"{'its link' if died == 1 else 'their links'} and cannot be fetched any more."
+        f"Nothing to fetch: {_files(saved)} {_are(saved)} saved; of {_files(died)} the "
+        f"{'link has' if died == 1 else 'links have'} died. task.save().wait() asks the provider for a fresh one."
     )
 
 

@@ -368,7 +368,9 @@ class Session(Keeping):
         self._check_process()
         control = self._pump.control
         if control is None:
-            raise ServiceError("This session is closed. Connect again: session = kit.connect().")
+            raise ServiceError(
+                "This session is closed. Connect again: session = kit.connect(); an earlier task is session.task(id)."
+            )
         return control
 
     def _leave(self) -> None:

@@ -259,6 +259,9 @@ class Task:
         state = self.state
         if state.status in ("failed", "abandoned"):
             return f"It {'failed' if state.status == 'failed' else 'is not followed any more'}: task.state says why."
+        lost = [f for f in state.files if f.status in ("failed", "expired")]
+        if state.status == "succeeded" and lost:
+            return str(_not_saved(state, lost))
         if state.status == "succeeded" and not state.save:
             return "Its files were not asked for: task.save().wait().show()"
         return "Wait for it: task.wait().show()"
@@ -333,7 +336,8 @@ def _note(state: TaskState) -> str | None:
     """Return the quiet line under a waiting card: what a person can do, else what was odd."""
     if state.status == "unconfirmed" and state.next_step:
         return f"Next: {state.next_step}"
-    return state.notes[-1] if state.notes else None
+    odd = [note for note in state.notes if "time zone" not in note]  # a clock's is nothing that a person can act on
+    return odd[-1] if odd else None
 
 
 def unconfirmed(state: TaskState, *, waited_s: float | None = None) -> Unconfirmed:
@@ -379,7 +383,10 @@ def failure_of(state: TaskState) -> KitError:
 
 
 def _not_saved(state: TaskState, lost: list[FileState]) -> NotSaved:
-    reasons = "; ".join(f"{f.role} {f.index + 1}: {f.reason or f.status}" for f in lost)
+    alike: dict[str, list[str]] = {}
+    for file in lost:
+        alike.setdefault(file.reason or file.status, []).append(f"{file.role} {file.index + 1}")
+    reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in alike.items())
     died = sum(f.status == "expired" for f in lost)
     return NotSaved(
         f"{state.kind} task {state.id} succeeded, but {len(lost)} of {len(state.files)} files could not be saved "

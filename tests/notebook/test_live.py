@@ -113,14 +113,22 @@ def test_a_new_stage_is_shown_at_once(page):
 
 
 def test_the_share_of_known_sizes_is_the_bar(page):
-    """Progress counts the files whose size is known; where none is, there is no bar."""
-    card, open_end = LiveCard("music video"), {("c", 0): Arrived(7, None)}
-    card.show(state(*DONE), {("a", 0): Arrived(30, 100), ("b", 0): Arrived(20, 100), **open_end}, now=True)
-    card.show(state(*DONE), open_end, now=True)
+    """Where the size of a file is known the bar says how much of it is here; where it is not, there is no bar."""
+    card = LiveCard("music video")
+    card.show(state(*DONE), {("video", 0): Arrived(25, 100)}, now=True)
+    card.show(state(*DONE), {("video", 0): Arrived(7, None)}, now=True)
 
     assert "(25 %)" in page.shown[0]["text/plain"]
     assert 'value="25"' in page.shown[0]["text/html"]
     assert "<progress" not in page.shown[1]["text/html"]
+
+
+def test_the_bar_is_full_only_when_every_file_is_here(page):
+    """A file that has not begun counts as much as one that is saved."""
+    card = LiveCard("music video")
+    card.show(state(*DONE, file("saved", bytes=10), file("waiting", index=1)), {}, now=True)
+
+    assert "(50 %)" in page.shown[0]["text/plain"]
 
 
 def test_the_card_says_how_fast_bytes_come_and_how_long_it_takes(page):

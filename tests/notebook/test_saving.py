@@ -102,9 +102,10 @@ def test_where_nothing_is_left_to_fetch_the_reason_is_said():
     """All saved, none there, or died unsaved: each has its words."""
     assert "Nothing to fetch: all 2 files are saved." == idle(["saved", "saved"])
     assert "Nothing to fetch: 1 file is saved." == idle(["saved"])
-    assert "Nothing to fetch: 0 files are saved." == idle([])
-    assert "2 files died unsaved with their links and cannot be fetched any more." in idle(["expired", "expired"])
-    assert "1 file died unsaved with its link and cannot" in idle(["expired", "saved"])
+    assert "Nothing to fetch: there are no files yet." == idle([])
+    assert "of 2 files the links have died. task.save().wait() asks" in idle(["expired", "expired"])
+    assert "of 1 file the link has died." in idle(["expired", "saved"])
+    assert "2 files of a provider that is not open are not saved." in idle(["waiting", "saved", "downloading"])
 
 
 def test_a_check_says_how_far_it_is_and_what_it_found():

@@ -107,6 +107,8 @@ function statusLine() {
 function unreachable(item, status, media = null) {
   const why = item.missing
     ? "File missing. It was here when it was saved: "
+    : item.changed
+    ? "File changed since it was saved; session.verify() has it fetched again: "
     : "This browser cannot reach the file. It is kept at ";
   status.replaceChildren(why, make("code", {}, item.shown_path));
   if (media === null) return;

@@ -64,6 +64,7 @@ def view(item: MediaItem, *, poster: str = "", download_name: str | None = None)
         "loopback_url": item.loopback_url if (item.loopback_url or "").startswith(("http://", "https://")) else None,
         "poster": poster,
         "missing": not item.path.is_file(),
+        "changed": item.path.is_file() and item.path.stat().st_size != item.bytes,
         "download_name": file_name((download_name or item.title).removesuffix(item.path.suffix), item.path.suffix),
         "home": _home(),
     }
