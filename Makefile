@@ -38,7 +38,7 @@ check: venv ## format, lint and types; changes nothing
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m mypy --strict kit
 
-bench: venv ## measure against named baselines, as ratios (needs wrk; BENCH_ARGS="acks --runs 1" for a quick look)
+bench: venv ## measure against named baselines, as ratios (needs wrk and curl; BENCH_ARGS="acks --runs 1" for a quick look)
 	@$(PYTHON) -m tests.bench $(BENCH_ARGS)
 
 soak: venv ## the fault tests for hours: N kills (100), longer stops and more random stories
