@@ -6,6 +6,7 @@ It must not know what the processes do.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -52,6 +53,13 @@ class Children:
         if known_as is not None:  # else it has ended already
             self._known[pid] = _Child(pid, known_as, what)
             self._write()
+
+    async def end(self, process: asyncio.subprocess.Process) -> None:
+        """Kill a process if it still runs, wait for its end, and strike it out."""
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        self.release(process.pid)
 
     def release(self, pid: int) -> None:
         """Strike out a process that has ended or no longer is ours, and let its leash go; unknown ones are ignored."""

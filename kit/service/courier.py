@@ -126,12 +126,9 @@ class Courier:
         if self._process is None:
             return
         process, self._process = self._process, None
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        await self._children.end(process)
         if self._reading is not None:
             await self._reading  # whoever still waits hears that it ended
-        self._children.release(process.pid)
 
 
 def _granted(order: _Order, needed: int) -> bool:

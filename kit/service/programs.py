@@ -131,10 +131,7 @@ class Program:
     async def _kill(self) -> None:
         """End the process without asking and strike it out."""
         assert self._process is not None
-        if self._process.returncode is None:
-            self._process.kill()
-        await self._process.wait()
-        self._children.release(self._process.pid)
+        await self._children.end(self._process)
 
     async def _keep_alive(self) -> None:
         """Start the program again whenever it ends by itself; its state is on its own disk."""

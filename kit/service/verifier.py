@@ -86,10 +86,7 @@ class Verifier:
         if self._process is None:
             return
         process, self._process = self._process, None
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        self._children.release(process.pid)
+        await self._children.end(process)
 
 
 def _size(path: Path) -> int:
