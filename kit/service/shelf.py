@@ -82,7 +82,11 @@ def put_in_place(part: Path, name: str, what: Content, stop: threading.Event) ->
         final.unlink(missing_ok=True)  # the name is ours, whatever it leads to
         raise
     part.unlink(missing_ok=True)
-    sync_folder(final.parent)
+    try:
+        sync_folder(final.parent)
+    except OSError:
+        final.unlink(missing_ok=True)  # nobody knows whether the disk has the name: the next attempt gives it anew
+        raise
     return final
 
 

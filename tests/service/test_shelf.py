@@ -132,6 +132,18 @@ def test_the_folder_is_synced_after_the_name_was_given(part, monkeypatch):
     assert [[NAME]] == seen
 
 
+def test_a_name_that_the_disk_may_not_have_is_taken_back(part, monkeypatch):
+    """Where the folder cannot be synced nothing is left that the next attempt would have to stand beside."""
+
+    def broken(_folder):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(shelf, "sync_folder", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        place(part)
+    assert [] == names(part.parent)
+
+
 def test_a_disk_that_fails_is_said_so(part, monkeypatch):
     """An error that is no missing feature reaches whoever asked, and the part stays."""
 
