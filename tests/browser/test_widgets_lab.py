@@ -253,10 +253,11 @@ def test_loopback_address_serves_what_the_notebook_server_cannot(
         )
         lost = f"VideoPlayer(MediaItem(path=Path({str(gone)!r}), bytes=1000, media_type='video/mp4', title='Gone'))"
         away = (
-            f"VideoPlayer(MediaItem(path=Path({str(outside)!r}), bytes=7, media_type='video/mp4', title='Away'), "
-            "poster=covers[1].path.read_bytes())"
+            f"VideoPlayer(MediaItem(path=Path({str(outside)!r}), bytes={outside.stat().st_size}, "
+            "media_type='video/mp4', title='Away'), poster=covers[1].path.read_bytes())"
         )
-        path = write_notebook(root / "notebooks" / "outside.ipynb", SETUP, show, lost, away)
+        bent = f"AudioPlayer(MediaItem(path=Path({str(outside)!r}), bytes=7, media_type='audio/wav', title='Bent'))"
+        path = write_notebook(root / "notebooks" / "outside.ipynb", SETUP, show, lost, away, bent)
         notebook = open_notebook(start_lab(root), "notebooks/outside.ipynb", height=1500)
         notebook.run_all()
         notebook.wait_cells_done()
@@ -269,6 +270,7 @@ def test_loopback_address_serves_what_the_notebook_server_cannot(
             page.click("a.callboard-button")
         assert Path(download.value.path()).read_bytes() == outside.read_bytes()
         page.wait_for_selector("text=This browser cannot reach the file")
+        page.wait_for_selector("text=File changed since it was saved")
         assert str(gone) in page.inner_text("section :text('File missing')")
         assert [True] == page.evaluate("() => [...document.querySelectorAll('section video')].map(v => v.hidden)")
         notebook.command("notebook:hide-all-cell-code")
