@@ -34,7 +34,8 @@ METHOD = (
     "system in memory. Ours: while the service saves films at full speed, as many at once as it does by itself. The "
     'simulated provider makes them of a gigabyte (media="large": the film, then a `free` box, sent with its length and '
     "a strong ETag). A film is removed once it is saved; "
-    "verify() then gives it up, so that the next run fetches it again. Baseline: the same service with nothing to save."
+    "verify() then finds it gone and has it fetched again, which begins the next run. Baseline: the same service with "
+    "nothing to save."
 )
 MAKE = f"""
 s = kit.connect(speed=200)
@@ -50,9 +51,9 @@ BEGIN = """
 s = kit.connect(speed=1)
 films = [s.task(film.id) for film in films]
 """
-SAVE = "for film in films[:{count}]: film.save()"
-STATUSES = "' '.join(file.status for film in films[:{count}] for file in film.state.files)"
-LOSE = "s.verify()"  # which finds that they are gone, so that they are wanted again
+SAVE = "for film in films: film.save()"
+STATUSES = "' '.join(file.status for film in films for file in film.state.files)"
+SAVE_AGAIN = "s.verify()"  # which finds that they are gone, so that they are wanted again
 
 
 def measure(runs: int) -> Outcome:
@@ -65,12 +66,11 @@ def measure(runs: int) -> Outcome:
             requests = _Requests(place)  # written while no service runs, which would poll them instead of making films
             run(kernel, BEGIN)
             for turn in range(runs + 1):
-                films, seconds = (2 * SONGS, SECONDS) if turn else (2, 1)  # the first turn warms up
                 settle(requests.pid)
-                idle.append(requests.send(seconds))
-                answers, sentence, holds = _beside_saving(kernel, place, requests, films, seconds)
+                idle.append(requests.send(SECONDS))
+                answers, sentence, holds = _beside_saving(kernel, place, requests, SAVE_AGAIN if turn else SAVE)
                 saving.append(answers)
-                outcome.check(sentence, holds=holds or not turn)
+                outcome.check(sentence, holds=holds or not turn)  # the first turn warms up
         _check(outcome, place, [*idle, *saving])
     outcome.figures = [_figure(idle[1:], saving[1:])]
     outcome.raw |= {"idle": [a.document() for a in idle], "saving": [a.document() for a in saving]}
@@ -128,22 +128,17 @@ class _Sweep:
                 path.unlink()
 
 
-def _beside_saving(
-    kernel: Kernel, place: World, requests: _Requests, films: int, seconds: float
-) -> tuple[Answers, str, bool]:
-    """Measure while films are fetched, wait until all are saved and lose them; say whether they lasted."""
+def _beside_saving(kernel: Kernel, place: World, requests: _Requests, begin: str) -> tuple[Answers, str, bool]:
+    """Measure while films are fetched, and wait until all are saved; say whether they lasted."""
     sweep = _Sweep(place.area / "archive")
     with sweep.sweeping():
-        run(kernel, SAVE.format(count=films))
+        run(kernel, begin)
         _until(lambda: sweep.arrived() > 10 * MB, "no film began to arrive")
         began, before = time.monotonic(), sweep.arrived()
-        answers = requests.send(seconds)
+        answers = requests.send(SECONDS)
         rate = (sweep.arrived() - before) / MB / (time.monotonic() - began)
-        left = kernel.value(STATUSES.format(count=films)).split()
-        _until(
-            lambda: set(kernel.value(STATUSES.format(count=films)).split()) == {"saved"}, "the films were not all saved"
-        )
-    run(kernel, LOSE)
+        left = kernel.value(STATUSES).split()
+        _until(lambda: set(kernel.value(STATUSES).split()) == {"saved"}, "the films were not all saved")
     sentence = f"films arrived at {rate:,.0f} MB/s, {left.count('saved')} of {len(left)} were saved at the end"
     return answers, sentence, "downloading" in left
 
