@@ -13,9 +13,9 @@ import sys
 import threading
 import time
 import wave
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from kit.ledger.fold import fold
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
     from kit.ledger.fold import FileState
 
-__all__ = ["Keeping", "Shop", "keeping", "shop", "wav"]
+__all__ = ["Keeping", "Shop", "keeping", "serving", "shop", "wav"]
+
+Server = TypeVar("Server", bound=ThreadingHTTPServer)
 
 # A service that asks this shop and fetches from its media host: the addresses are all that differs from a real one.
 SERVICE = """
@@ -112,9 +114,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def shop() -> Iterator[Shop]:
-    """Run a shop, and end it."""
-    server = Shop()
+def serving(server: Server) -> Iterator[Server]:
+    """Let an HTTP server serve, and end it."""
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
@@ -123,6 +124,11 @@ def shop() -> Iterator[Shop]:
         server.shutdown()
         server.server_close()
         thread.join(5)
+
+
+def shop() -> AbstractContextManager[Shop]:
+    """Run a shop while the context lasts."""
+    return serving(Shop())
 
 
 class Keeping:

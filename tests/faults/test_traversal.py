@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -19,6 +19,7 @@ from kit.service.control_client import Control
 from kit.service.process import running
 from kit.settings import Secret
 from tests.faults.hostile_names import MARK, hostile_names
+from tests.faults.shop import serving
 from tests.faults.walled import KINDS, body_of, media_of
 from tests.flows.acting import until
 from tests.guards.source import ROOT
@@ -144,18 +145,9 @@ class _Server(ThreadingHTTPServer):
         return f"{self.names[number % SERVED]}{number:03d}"
 
 
-@contextmanager
-def hostile_provider() -> Iterator[_Server]:
-    """Run it, and end it."""
-    server = _Server()
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
+def hostile_provider() -> AbstractContextManager[_Server]:
+    """Run it while the context lasts."""
+    return serving(_Server())
 
 
 @contextmanager
