@@ -11,17 +11,14 @@ import httpx
 
 from kit.service.answer import CAPS, Body, Had, NotFetched, Unfit, is_page, judge
 from kit.service.limits import ANSWER_S, Limit, Pace
-from kit.service.outbound import Forbidden, media_client
+from kit.service.outbound import MOST_REDIRECTS, MOVED, Forbidden, media_client
 from kit.service.part import NoRoom, Part
 
 __all__ = ["CAPS", "Download", "Fetched", "NoRoom", "NotFetched", "Rules"]
 
-MOVED = frozenset({301, 302, 303, 307, 308})
-MOST_REDIRECTS = 3
 MOST_REQUESTS = 300
 VAIN = 4  # requests in a row that bring no new byte, and then it is over for now
 PAUSE_S = 0.1  # after the first request in vain; longer after the next
-TIMEOUTS = httpx.Timeout(30, connect=10)
 ROOM_STEP = 8 * 2**20
 BROKEN = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError)
 UNREACHED = (httpx.ConnectError, httpx.ConnectTimeout)
@@ -143,7 +140,7 @@ class Download:
         for _ in range(MOST_REDIRECTS + 1):
             had = self._had(url) if attempt.resumes else None
             self._limit.answer_within(ANSWER_S)
-            with http.stream("GET", url, headers=_resuming(had), timeout=TIMEOUTS) as answer:
+            with http.stream("GET", url, headers=_resuming(had)) as answer:
                 self._limit.answered()
                 if answer.status_code not in MOVED:
                     return self._take(answer, url, self._judged(answer, had), attempt)

@@ -31,7 +31,7 @@ class _Errand:
     """One part file on its way, over any number of orders."""
 
     def __init__(self, part: Path, rules: Rules, say: Say, stop: threading.Event) -> None:
-        self.rules, self._say, self._stop = rules, say, stop
+        self.rules, self._say = rules, say
         self._granted: SimpleQueue[bool] = SimpleQueue()
         self._download = Download(part, rules, room=self._ask_for_room, tell=self._tell, stop=stop)
 
@@ -77,7 +77,7 @@ class _Desk:
         """Carry out one order."""
         part = order["part"]
         if "fetch" in order:
-            errand = self._errand(part, Rules(**order["rules"]))
+            errand = self._errand(part, Rules(**order["rules"] | {"listed": tuple(order["rules"]["listed"])}))
             threading.Thread(target=errand.fetch, args=(order["fetch"],), name=Path(part).stem, daemon=True).start()
         elif "room" in order:
             self._errands[part].grant(room=order["room"])
@@ -89,7 +89,6 @@ class _Desk:
         self._stop.set()
 
     def _errand(self, part: str, rules: Rules) -> _Errand:
-        rules = Rules(rules.role, tuple(rules.listed), rules.user_agent)
         errand = self._errands.get(part)
         if errand is None or errand.rules != rules:
             errand = self._errands[part] = _Errand(Path(part), rules, lambda **said: self._say(part, said), self._stop)

@@ -21,9 +21,11 @@ import httpx
 from kit.service.addresses import is_public
 from kit.service.line import Line, SockAddress, connected, deadline_in, failing_as, heed
 
-__all__ = ["Forbidden", "media_client"]
+__all__ = ["MOST_REDIRECTS", "MOVED", "Forbidden", "media_client"]
 
 TRIED = 4  # addresses of one host, both families in turn: one of them may be dead here
+MOVED = frozenset({301, 302, 303, 307, 308})  # followed by hand, so that each hop is judged
+MOST_REDIRECTS = 3
 HEADERS = {
     "Accept": "*/*",
     "Accept-Encoding": "identity",  # a coded body could be a bomb, and its length says nothing

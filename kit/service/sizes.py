@@ -15,16 +15,13 @@ from urllib.parse import urljoin
 import httpx
 
 from kit.service.hands import Hands
-from kit.service.outbound import Forbidden, media_client
+from kit.service.outbound import MOST_REDIRECTS, MOVED, Forbidden, media_client
 
 __all__ = ["Asked", "sizes_of"]
 
 AT_ONCE = 8
 IN_ALL_S = 10.0
-REDIRECTS = 3
-MOVED = frozenset({301, 302, 303, 307, 308})
 _TOTAL = re.compile(r"bytes 0-0/([0-9]{1,15})\Z")
-_PLAIN = {"Accept-Encoding": "identity", "Accept": "*/*"}
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ def _size(urls: Sequence[str], client: httpx.Client) -> int | None:
 
 def _follow(url: str, ask: Callable[[str], int | str | None]) -> int | None:
     """Return the size behind at most three redirects, each of which is checked like the first link."""
-    for _ in range(REDIRECTS + 1):
+    for _ in range(MOST_REDIRECTS + 1):
         said = ask(url)
         if not isinstance(said, str):
             return said
@@ -93,7 +90,7 @@ def _follow(url: str, ask: Callable[[str], int | str | None]) -> int | None:
 def _announced(client: httpx.Client, method: str, url: str) -> int | str | None:
     """Return the size that the headers announce, or where else to ask; a body is not read."""
     first = {"Range": "bytes=0-0"} if method == "GET" else {}
-    with client.stream(method, url, headers=_PLAIN | first) as answer:
+    with client.stream(method, url, headers=first) as answer:
         if answer.status_code in MOVED:
             return str(answer.headers.get("location", ""))
         if answer.status_code == 206:
